@@ -1,0 +1,32 @@
+// The ports for unit tests of the protocol: a counted store in memory, a clock that stands still.
+
+import { FakeClock } from "../../runtime/fake-clock.ts";
+import { SeededRandom } from "../../runtime/seeded-random.ts";
+import { CountingStore } from "../../store/counting-store.ts";
+import { MemoryStore } from "../../store/memory-store.ts";
+import type { LogContext } from "../context.ts";
+
+export interface MemoryContext extends LogContext {
+  readonly store: CountingStore;
+  readonly clock: FakeClock;
+  readonly random: SeededRandom;
+  /** What is really there. */
+  readonly bucket: MemoryStore;
+}
+
+export function memoryContext(): MemoryContext {
+  const clock = new FakeClock();
+  const bucket = new MemoryStore({ clock });
+  const { signal } = new AbortController();
+  return { bucket, store: new CountingStore(bucket), clock, random: new SeededRandom(1), signal };
+}
+
+/** How many requests `work` makes. */
+export async function countRequests<T>(
+  context: MemoryContext,
+  work: () => Promise<T>,
+): Promise<{ readonly requests: number; readonly result: T }> {
+  context.store.reset();
+  const result = await work();
+  return { requests: context.store.requestCount, result };
+}

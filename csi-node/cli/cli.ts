@@ -1,0 +1,72 @@
+// What every command is given, and the two things it reaches from there: the store and the engine.
+import type { LogContext } from "../../core/log/context.ts";
+import { findVolume } from "../../core/log/volumes.ts";
+import type { VolumeRecord } from "../../core/log/records.ts";
+import { WeirError } from "../../core/runtime/errors.ts";
+import type { Logger } from "../../core/runtime/log.ts";
+import type { Clock, Random } from "../../core/runtime/ports.ts";
+import { openStore } from "../../core/store/open-store.ts";
+import { ControlClient } from "../control/control-client.ts";
+import { controlSocketPath, isServed } from "../control/control-socket.ts";
+import { DEFAULTS, type Settings } from "./config.ts";
+import type { Output, TextStream } from "./output.ts";
+
+export interface Cli {
+  readonly settings: Settings;
+  readonly out: Output;
+  /** For work that one command does in this process: warnings become notes. */
+  readonly log: Logger;
+  /** For an engine's own log. */
+  readonly stderr: TextStream;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** The first SIGINT or SIGTERM: end in good order. */
+  readonly signal: AbortSignal;
+  /** The second one: end at once. */
+  readonly hurry: AbortSignal;
+}
+
+/** Opens the store for one command. */
+export async function withStore<T>(
+  cli: Cli,
+  use: (context: LogContext) => Promise<T>,
+): Promise<T> {
+  const { settings, clock, random, signal } = cli;
+  await using store = openStore(settings.storeUrl, { clock, random });
+  return await use({ store, clock, random, signal });
+}
+
+/** The volume of that name; a fault when there is none. */
+export async function needVolume(context: LogContext, name: string): Promise<VolumeRecord> {
+  const found = await findVolume({ ...context, name });
+  if (found !== undefined) return found;
+  throw new WeirError("not-found", "there is no volume of that name in this store", {
+    details: { name, store: context.store.label },
+  });
+}
+
+/** The engine of this node, or undefined when none is running. */
+export async function findEngine(cli: Cli): Promise<ControlClient | undefined> {
+  const socketPath = controlSocketPath(cli.settings.engine.runDirectory);
+  return (await isServed(socketPath)) ? new ControlClient({ socketPath }) : undefined;
+}
+
+export async function needEngine(cli: Cli): Promise<ControlClient> {
+  const engine = await findEngine(cli);
+  if (engine !== undefined) return engine;
+  throw new WeirError(
+    "engine-unavailable",
+    `no engine is running on this node: start one with \`${serveCommand(cli.settings)}\``,
+  );
+}
+
+/** How to start the engine that these settings would find. */
+function serveCommand({ storeUrl, engine }: Settings): string {
+  const places = [
+    ["store", storeUrl],
+    ["state", engine.stateDirectory],
+    ["run", engine.runDirectory],
+  ] as const;
+  const options = places.filter(([name, value]) => DEFAULTS[name] !== value);
+  return ["weir serve", ...options.map(([name, value]) => `--${name} ${value}`)].join(" ");
+}

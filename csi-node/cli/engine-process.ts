@@ -1,0 +1,69 @@
+// An engine in this process: for as long as `weir serve` runs, or for one command.
+import { mkdir } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+
+import type { Logger } from "../../core/runtime/log.ts";
+import { WeirError } from "../../core/runtime/errors.ts";
+import type { ObjectStore } from "../../core/store/object-store.ts";
+import { openStore } from "../../core/store/open-store.ts";
+import { probeStore } from "../../core/store/probe.ts";
+import type { EngineApi } from "../control/engine-api.ts";
+import type { EngineConfig } from "../engine/config.ts";
+import { EngineHost } from "../engine/engine-host.ts";
+import { NativeEngine } from "../engine/native.ts";
+import { findEngine, type Cli } from "./cli.ts";
+
+/** The name of this node in epoch records. */
+export const nodeName = (): string => hostname();
+
+/** Journals, cache and records are made below the state directory; REQUIRES to be closed by the caller. */
+export async function startEngineHost(
+  cli: Cli,
+  parts: { readonly store: ObjectStore; readonly log: Logger; readonly config: EngineConfig },
+): Promise<EngineHost> {
+  const { store, log, config } = parts;
+  await makeStateDirectory(config.stateDirectory);
+  const engine = new NativeEngine({
+    addonPath: cli.settings.addonPath,
+    cacheDirectory: config.cacheFileBytes === 0 ? "" : join(config.stateDirectory, "cache"),
+    cacheRamBytes: config.cacheRamBytes,
+    cacheFileBytes: config.cacheFileBytes,
+    uploadNice: config.uploadNice,
+  });
+  const { clock, random } = cli;
+  return new EngineHost({ engine, store, clock, random, log, config, writer: nodeName() });
+}
+
+/**
+ * The node's engine, or one of our own while `use` runs. Ours keeps off the node's clean cache: it would
+ * fill it with what nobody reads again.
+ */
+export async function withEngine<T>(
+  cli: Cli,
+  use: (engine: EngineApi) => Promise<T>,
+): Promise<T> {
+  const running = await findEngine(cli);
+  if (running !== undefined) return use(running);
+  await using store = openStore(cli.settings.storeUrl, cli);
+  await probeStore(store, cli);
+  const config = { ...cli.settings.engine, cacheFileBytes: 0 };
+  const host = await startEngineHost(cli, { store, log: cli.log, config });
+  try {
+    return await use(host);
+  } finally {
+    await host.close();
+  }
+}
+
+async function makeStateDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new WeirError(
+      "journal-failed",
+      "the state directory cannot be made: choose another one with --state, or use root",
+      { details: { directory: path }, cause },
+    );
+  }
+}

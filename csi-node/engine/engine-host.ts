@@ -1,0 +1,250 @@
+// All volumes of one node in one process: the native engine, the sessions, their transports, and the local
+// records that let a restarted engine take every volume up again.
+//
+// Relies on: one EngineHost per state directory (the journals' locks enforce it). Crash: `attached/` names
+// what was served and how; recover() attaches it anew, ublk devices keep their number and wait meanwhile.
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+
+import { ByteBudget } from "../../core/runtime/byte-budget.ts";
+import { WeirError } from "../../core/runtime/errors.ts";
+import type { VolumeUid } from "../../core/runtime/ids.ts";
+import type { Logger } from "../../core/runtime/log.ts";
+import type { Clock, Random } from "../../core/runtime/ports.ts";
+import type { ObjectStore } from "../../core/store/object-store.ts";
+import { findVolume } from "../../core/log/volumes.ts";
+import type { SnapshotRecord } from "../../core/log/records.ts";
+import type {
+  AttachedVolume,
+  CallContext,
+  EngineApi,
+  EngineStatus,
+  TransportInfo,
+  TransportRequest,
+} from "../control/engine-api.ts";
+import { AttachRecords, type AttachRecord } from "./attach-records.ts";
+import type { BlockEngine } from "./block-engine.ts";
+import { volumePolicySchema, type EngineConfig, type VolumePolicy } from "./config.ts";
+import { FrameFetcher } from "./frame-fetcher.ts";
+import { checkJournalPlace } from "./journal-place.ts";
+import { VolumeSession } from "./volume-session.ts";
+
+export interface EngineHostOptions {
+  readonly engine: BlockEngine;
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly config: EngineConfig;
+  /** Named in epoch records. */
+  readonly writer: string;
+}
+
+interface Attached {
+  readonly session: VolumeSession;
+  readonly transport: TransportInfo | null;
+  readonly record: AttachRecord;
+}
+
+const UBLK_DEPTH = 128;
+
+export class EngineHost implements EngineApi {
+  readonly #options: EngineHostOptions;
+  readonly #fetcher: FrameFetcher;
+  readonly #records: AttachRecords;
+  readonly #attached = new Map<VolumeUid, Attached>();
+  /** One change per volume at a time; a second one is refused at once. */
+  readonly #busy = new Set<string>();
+
+  constructor(options: EngineHostOptions) {
+    this.#options = options;
+    const { engine, store, clock, random, log, config } = options;
+    this.#fetcher = new FrameFetcher({ engine, store, clock, random, log, budget: new ByteBudget(config.fetchBytesMax) });
+    this.#records = new AttachRecords(join(config.stateDirectory, "attached"));
+  }
+
+  /** Takes up what a former process of this node served. One volume's fault does not stop the others. */
+  async recover(context: CallContext): Promise<readonly { name: string; fault: WeirError }[]> {
+    const faults: { name: string; fault: WeirError }[] = [];
+    for (const record of await this.#records.list()) {
+      try {
+        await this.#attach(record, context);
+      } catch (cause) {
+        const fault = cause instanceof WeirError ? cause : new WeirError("internal", "the volume could not be taken up again", { cause });
+        this.#options.log.error({ volume: record.name, code: fault.code, ...fault.details }, fault.message);
+        faults.push({ name: record.name, fault });
+      }
+    }
+    return faults;
+  }
+
+  async status(): Promise<EngineStatus> {
+    const volumes = await Promise.all([...this.#attached.values()].map((attached) => describe(attached)));
+    return { store: this.#options.store.label, volumes, cache: this.#options.engine.cacheStats() };
+  }
+
+  attach(
+    options: { name: string; transport: TransportRequest; policy: VolumePolicy },
+    context: CallContext,
+  ): Promise<AttachedVolume> {
+    return this.#exclusively(options.name, async () => {
+      const { uid, name } = await this.#find(options.name, context);
+      const present = this.#attached.get(uid);
+      if (present !== undefined) {
+        if (present.transport?.kind === options.transport.kind) return describe(present);
+        throw new WeirError("in-use", "the volume is attached with another transport: detach it first", {
+          details: { name },
+        });
+      }
+      const record: AttachRecord = {
+        format: 1,
+        uid,
+        name,
+        policy: options.policy,
+        transport:
+          options.transport.kind === "nbd"
+            ? { kind: "nbd", socketPath: options.transport.socketPath ?? join(this.#options.config.runDirectory, `${name}.nbd`) }
+            : { kind: "ublk", depth: options.transport.depth ?? UBLK_DEPTH, deviceId: null },
+      };
+      return describe(await this.#attach(record, context));
+    });
+  }
+
+  detach(options: { name: string; force: boolean }, context: CallContext): Promise<void> {
+    return this.#exclusively(options.name, async () => {
+      const attached = this.#byName(options.name);
+      if (attached === undefined) throw new WeirError("not-found", "the volume is not attached here", { details: { name: options.name } });
+      const { session, transport } = attached;
+      if (!options.force) await session.drain(context);
+      if (transport?.kind === "nbd") await session.volume.closeNbd();
+      if (transport?.kind === "ublk") await session.volume.stopUblk();
+      // What was written between the first drain and the transport's end.
+      if (!options.force) await session.drain(context);
+      await session.close({ drained: !options.force });
+      this.#attached.delete(session.uid);
+      await this.#records.remove(session.uid);
+    });
+  }
+
+  snapshot(options: { name: string; snapshot: string }, context: CallContext): Promise<SnapshotRecord> {
+    return this.#exclusively(options.name, () =>
+      this.#withSession(options.name, context, (session) =>
+        session.snapshot({ name: options.snapshot, signal: context.signal }),
+      ),
+    );
+  }
+
+  grow(options: { name: string; sizeBytes: number }, context: CallContext): Promise<void> {
+    return this.#exclusively(options.name, () =>
+      this.#withSession(options.name, context, async (session, transport) => {
+        await session.grow({ sizeBytes: options.sizeBytes, signal: context.signal });
+        if (transport?.kind === "ublk") await session.volume.resizeUblk();
+      }),
+    );
+  }
+
+  /** Uploads everything of every volume: for a node that will not come back soon. */
+  async drain(context: CallContext): Promise<void> {
+    await Promise.all([...this.#attached.values()].map(({ session }) => session.drain(context)));
+  }
+
+  /** Ends the process's part: ublk devices wait for the next engine, dirty data stays in the journals. */
+  async close(): Promise<void> {
+    for (const { session } of this.#attached.values()) await session.close({ drained: false });
+    this.#attached.clear();
+    this.#options.engine.close();
+  }
+
+  async #attach(record: AttachRecord, context: CallContext): Promise<Attached> {
+    const { engine, store, clock, random, log, config, writer } = this.#options;
+    await checkJournalPlace({ directory: config.stateDirectory, durability: record.policy.durability });
+    const session = await VolumeSession.attach(
+      { engine, store, fetcher: this.#fetcher, clock, random, log, config },
+      { uid: record.uid, writer, policy: record.policy, signal: context.signal },
+    );
+    try {
+      const { transport, served } = await this.#serve(session, record);
+      const attached: Attached = { session, transport, record: served };
+      await this.#records.write(served);
+      this.#attached.set(record.uid, attached);
+      return attached;
+    } catch (cause) {
+      await session.close({ drained: false });
+      throw cause;
+    }
+  }
+
+  async #serve(session: VolumeSession, record: AttachRecord): Promise<{ transport: TransportInfo; served: AttachRecord }> {
+    const { transport } = record;
+    if (transport.kind === "nbd") {
+      const { socketPath } = transport;
+      await mkdir(this.#options.config.runDirectory, { recursive: true, mode: 0o755 });
+      await session.volume.listenNbd({ socketPath, exportName: record.name });
+      return { transport: { kind: "nbd", socketPath, uri: `nbd+unix:///?socket=${socketPath}` }, served: record };
+    }
+    const recover = transport.deviceId !== null;
+    const device = await session.volume.startUblk({ id: transport.deviceId ?? -1, depth: transport.depth, recover });
+    return {
+      transport: { kind: "ublk", deviceId: device.id, devicePath: `/dev/ublkb${device.id}` },
+      served: { ...record, transport: { ...transport, deviceId: device.id } },
+    };
+  }
+
+  /** The attached session, or one opened for the moment and drained after. */
+  async #withSession<T>(
+    name: string,
+    context: CallContext,
+    use: (session: VolumeSession, transport: TransportInfo | null) => Promise<T>,
+  ): Promise<T> {
+    const attached = this.#byName(name);
+    if (attached !== undefined) return use(attached.session, attached.transport);
+    const { engine, store, clock, random, log, config, writer } = this.#options;
+    const { uid } = await this.#find(name, context);
+    const session = await VolumeSession.attach(
+      { engine, store, fetcher: this.#fetcher, clock, random, log, config },
+      { uid, writer, policy: volumePolicySchema.parse({}), signal: context.signal },
+    );
+    let drained = false;
+    try {
+      const result = await use(session, null);
+      await session.drain(context);
+      drained = true;
+      return result;
+    } finally {
+      await session.close({ drained });
+    }
+  }
+
+  async #find(name: string, context: CallContext): Promise<{ uid: VolumeUid; name: string }> {
+    const { store, clock, random } = this.#options;
+    const found = await findVolume({ store, clock, random, signal: context.signal, name });
+    if (found === undefined) {
+      throw new WeirError("not-found", "there is no volume of that name in this store", {
+        details: { name, store: this.#options.store.label },
+      });
+    }
+    return found;
+  }
+
+  #byName(name: string): Attached | undefined {
+    return [...this.#attached.values()].find((attached) => attached.record.name === name);
+  }
+
+  async #exclusively<T>(name: string, act: () => Promise<T>): Promise<T> {
+    if (this.#busy.has(name)) {
+      throw new WeirError("aborted", "another operation on this volume is under way: try again when it has ended", {
+        details: { name },
+      });
+    }
+    this.#busy.add(name);
+    try {
+      return await act();
+    } finally {
+      this.#busy.delete(name);
+    }
+  }
+}
+
+async function describe(attached: Attached): Promise<AttachedVolume> {
+  return { ...(await attached.session.status()), transport: attached.transport };
+}

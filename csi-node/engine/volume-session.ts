@@ -1,0 +1,328 @@
+// One attached volume: claims its epoch, opens it in the engine over what the log says, keeps uploads,
+// fetches and checkpoints going, and lets go of it again.
+//
+// Relies on: I4 (the epoch was claimed and the former one sealed before the first I/O), I5 (a checkpoint or
+// snapshot names only what is committed). Who calls: EngineHost, one session per volume.
+// Failure: `fenced` and a failed journal end the volume in EIO; everything else is retried and shown in status().
+import { mkdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+
+import { LogWriter } from "../../core/log/log-writer.ts";
+import { openLog, type OpenedLog } from "../../core/log/open-log.ts";
+import { createSnapshot } from "../../core/log/snapshots.ts";
+import type { SnapshotRecord } from "../../core/log/records.ts";
+import { asNonce, type Nonce, type VolumeUid } from "../../core/runtime/ids.ts";
+import { WeirError } from "../../core/runtime/errors.ts";
+import type { Logger } from "../../core/runtime/log.ts";
+import type { Clock, Random } from "../../core/runtime/ports.ts";
+import type { ObjectStore } from "../../core/store/object-store.ts";
+import type { BlockEngine, BlockVolume, FrameWanted, VolumeStats } from "./block-engine.ts";
+import { Checkpointer, type WrittenCheckpoint } from "./checkpointer.ts";
+import type { EngineConfig, VolumePolicy } from "./config.ts";
+import type { FrameFetcher } from "./frame-fetcher.ts";
+import { decideJournal, type JournalDecision } from "./journal-decision.ts";
+import { Uploader } from "./uploader.ts";
+
+export interface SessionParts {
+  readonly engine: BlockEngine;
+  readonly store: ObjectStore;
+  readonly fetcher: FrameFetcher;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly config: EngineConfig;
+}
+
+export interface SessionOptions {
+  readonly uid: VolumeUid;
+  /** Who attaches, for the epoch record: a node's name. */
+  readonly writer: string;
+  readonly policy: VolumePolicy;
+  readonly signal: AbortSignal;
+}
+
+export interface SessionStatus extends VolumeStats {
+  readonly uid: VolumeUid;
+  readonly name: string;
+  readonly epoch: number;
+  readonly durability: "local" | "s3";
+  readonly uploadedBytes: number;
+  /** A journal that another writer overtook; its dirty data was set aside there. */
+  readonly strandedJournal: string | undefined;
+  /** Why the volume answers EIO. */
+  readonly fault: { readonly code: string; readonly message: string } | undefined;
+  /** The last trouble that did not end the volume. */
+  readonly trouble: { readonly code: string; readonly message: string } | undefined;
+}
+
+/** What the session is made of once it is open. */
+interface Opened {
+  readonly log: OpenedLog;
+  readonly volume: BlockVolume;
+  readonly uploader: Uploader;
+  readonly checkpointer: Checkpointer;
+}
+
+export class VolumeSession {
+  readonly #parts: SessionParts;
+  readonly #options: SessionOptions;
+  readonly #stop = new AbortController();
+  readonly #tasks = new Set<Promise<void>>();
+  #opened: Opened | undefined;
+  #strandedJournal: string | undefined;
+  #fault: WeirError | undefined;
+  #trouble: WeirError | undefined;
+
+  private constructor(parts: SessionParts, options: SessionOptions) {
+    this.#parts = parts;
+    this.#options = options;
+  }
+
+  /** Attaches the volume; when it resolves, transports can be started. */
+  static async attach(parts: SessionParts, options: SessionOptions): Promise<VolumeSession> {
+    const session = new VolumeSession(parts, options);
+    await session.#open();
+    return session;
+  }
+
+  get volume(): BlockVolume {
+    return this.#must().volume;
+  }
+
+  get uid(): VolumeUid {
+    return this.#options.uid;
+  }
+
+  get name(): string {
+    return this.#must().log.volume.name;
+  }
+
+  async status(): Promise<SessionStatus> {
+    const { volume, log, uploader } = this.#must();
+    const shown = (fault: WeirError | undefined) =>
+      fault === undefined ? undefined : { code: fault.code, message: fault.message };
+    return {
+      ...(await volume.stats()),
+      uid: this.uid,
+      name: log.volume.name,
+      epoch: log.epoch,
+      durability: this.#options.policy.durability,
+      uploadedBytes: uploader.uploadedBytes,
+      strandedJournal: this.#strandedJournal,
+      fault: shown(this.#fault),
+      trouble: shown(this.#trouble),
+    };
+  }
+
+  /** Commits everything acknowledged so far, then names that position for ever. */
+  async snapshot(options: { name: string; signal: AbortSignal }): Promise<SnapshotRecord> {
+    const { log } = this.#must();
+    this.#throwIfFaulted();
+    const cut = await this.#commitCut(options.signal);
+    return createSnapshot({
+      store: this.#parts.store,
+      clock: this.#parts.clock,
+      random: this.#parts.random,
+      signal: options.signal,
+      name: options.name,
+      volume: log.volume,
+      position: cut.position,
+      checkpoint: cut.checkpoint,
+      sizeBytes: cut.sizeBytes,
+    });
+  }
+
+  /** Commits and checkpoints. A volume that has no position of its own yet gets one: an empty segment. */
+  async #commitCut(signal: AbortSignal): Promise<WrittenCheckpoint> {
+    const { uploader, checkpointer, volume } = this.#must();
+    await uploader.drain({ signal });
+    const cut = await checkpointer.write({ signal });
+    if (cut !== undefined) return cut;
+    await volume.grow((await volume.stats()).sizeBytes);
+    return this.#commitCut(signal);
+  }
+
+  async grow(options: { sizeBytes: number; signal: AbortSignal }): Promise<void> {
+    const { volume, uploader } = this.#must();
+    const { sizeBytes } = await volume.stats();
+    if (options.sizeBytes < sizeBytes) {
+      throw new WeirError("invalid-argument", "a volume can only grow: choose a size above the present one", {
+        details: { sizeBytes, requestedBytes: options.sizeBytes },
+      });
+    }
+    if (options.sizeBytes === sizeBytes) return;
+    await volume.grow(options.sizeBytes);
+    await uploader.drain({ signal: options.signal });
+  }
+
+  /** Uploads everything and writes a checkpoint; onProgress tells what is still dirty. */
+  async drain(options: { signal: AbortSignal; onProgress?: (dirtyBytes: number) => void }): Promise<void> {
+    const { uploader, checkpointer, volume } = this.#must();
+    await uploader.drain({
+      signal: options.signal,
+      onProgress: () => {
+        if (options.onProgress !== undefined) {
+          void volume.stats().then((stats) => options.onProgress?.(stats.dirtyBytes), () => undefined);
+        }
+      },
+    });
+    await checkpointer.write({ signal: options.signal });
+    options.onProgress?.(0);
+  }
+
+  /** Lets go. `drained`: nothing is left to keep, so the journal goes too. */
+  async close(options: { drained: boolean }): Promise<void> {
+    const opened = this.#opened;
+    if (opened === undefined) return;
+    this.#opened = undefined;
+    this.#stop.abort(new WeirError("aborted", "the volume is being detached"));
+    await opened.uploader.stop();
+    await opened.checkpointer.stop();
+    await opened.volume.close();
+    await Promise.allSettled(this.#tasks);
+    if (options.drained) await rm(this.#journalDirectory(), { recursive: true, force: true });
+  }
+
+  async #open(): Promise<void> {
+    const { store, clock, random } = this.#parts;
+    const { uid, writer, signal } = this.#options;
+    const log = await openLog({ store, clock, random, signal, volume: uid, writer });
+    const directory = this.#journalDirectory();
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const decision = decideJournal(this.#parts.engine.inspectJournal(directory), log);
+    const journalEnd = await this.#settleJournal(decision, directory);
+    const journalId = decision.kind === "replay" ? decision.journalId : asNonce(random.hex32());
+    const volume = await this.#parts.engine.openVolume(
+      this.#openOptions(log, directory, journalId),
+      {
+        chunks: Uint32Array.from(log.checkpoint?.chunks ?? [], (entry) => entry.chunk),
+        segments: log.segments.map((segment) => segment.indexBytes),
+        committedEpoch: log.committed.position.epoch,
+        committedSeq: log.committed.position.seq,
+        sizeBytes: log.committed.volumeSizeBytes,
+        journalEnd,
+      },
+      {
+        onFetch: (frame) => this.#track(this.#fetch(frame)),
+        onChunk: (chunk) => this.#track(this.#must().checkpointer.serveChunk(chunk)),
+        onDirty: (urgent) => this.#opened?.uploader.notify(urgent),
+        onFailed: (fault) => this.#giveUp(fault),
+      },
+    );
+    this.#opened = this.#start(log, volume, journalId);
+    if (volume.opened.dirtyBytes > 0 || volume.opened.replayedRecords > 0) this.#opened.uploader.notify(true);
+  }
+
+  #openOptions(log: OpenedLog, journalDirectory: string, journalId: Nonce) {
+    const { config } = this.#parts;
+    const { policy, uid } = this.#options;
+    return {
+      uid,
+      epoch: log.epoch,
+      journalDirectory,
+      journalId,
+      journalBytes: config.journalBytes,
+      journalFileBytes: config.journalFileBytes,
+      flushToStore: policy.durability === "s3",
+      dirtyBytesMax: policy.maxDirtyBytes,
+      batchBytes: policy.segmentBytes,
+      mapBytesMax: config.mapBytesMax,
+      zstdLevel: policy.zstdLevel,
+    };
+  }
+
+  #start(log: OpenedLog, volume: BlockVolume, journalId: Nonce): Opened {
+    const { store, clock, random, config } = this.#parts;
+    const { policy, uid } = this.#options;
+    const { signal } = this.#stop;
+    const checkpointer = new Checkpointer({
+      store, clock, random, volume, uid, journalId,
+      committed: log.committed,
+      root: log.checkpoint,
+      everySegments: policy.checkpointSegments,
+      segmentsBehind: log.segments.length,
+      readDeadlineMs: policy.readDeadlineMs,
+      signal,
+      onTrouble: (fault) => this.#note(fault),
+    });
+    const writer = new LogWriter({ store, clock, random, volume: uid, epoch: log.epoch, signal, onRetry: (fault) => this.#note(fault) });
+    const uploader = new Uploader({
+      volume, clock, random,
+      epoch: log.epoch,
+      commit: (segment) => writer.commitSegment(segment),
+      maxDirtyAgeMs: policy.maxDirtyAgeMs,
+      segmentBytes: policy.segmentBytes,
+      inFlightMax: config.uploadsInFlight,
+      drainWhenUrgent: policy.durability === "s3",
+      onCommitted: () => checkpointer.noteCommit(),
+      onFault: (fault) => this.#giveUp(fault),
+    });
+    if (!config.holdUploads) uploader.start();
+    return { log, volume, uploader, checkpointer };
+  }
+
+  /** Makes the journal folder what the decision says; returns the records the log already holds. */
+  async #settleJournal(decision: JournalDecision, directory: string): Promise<number> {
+    switch (decision.kind) {
+      case "fresh":
+        return 0;
+      case "replay":
+        return decision.journalEnd;
+      case "strand": {
+        // Another writer went on meanwhile: replaying would overwrite what it acknowledged (I4).
+        const aside = `${directory}.stranded-${decision.journalId}`;
+        await rename(directory, aside);
+        await mkdir(directory, { recursive: true, mode: 0o700 });
+        this.#strandedJournal = aside;
+        this.#parts.log.warn({ volume: this.uid, directory: aside }, "a journal that another writer overtook was set aside");
+        return 0;
+      }
+    }
+  }
+
+  async #fetch(frame: FrameWanted): Promise<void> {
+    await this.#parts.fetcher.fetch(frame, {
+      volume: this.#must().volume,
+      deadlineMs: this.#options.policy.readDeadlineMs,
+      signal: this.#stop.signal,
+      onFault: (fault) => this.#note(fault),
+    });
+  }
+
+  /** The volume ends here: EIO from now on, and the reason stays in status(). */
+  #giveUp(fault: WeirError): void {
+    if (this.#fault !== undefined) return;
+    this.#fault = fault;
+    this.#parts.log.error({ volume: this.uid, code: fault.code, ...fault.details }, fault.message);
+    const volume = this.#opened?.volume;
+    if (volume !== undefined) this.#track(volume.fail());
+  }
+
+  #note(fault: WeirError): void {
+    this.#trouble = fault;
+    this.#parts.log.warn({ volume: this.uid, code: fault.code, ...fault.details }, fault.message);
+  }
+
+  /** Keeps a task that nobody awaits until close(); its fault is noted, never lost. */
+  #track(task: Promise<void>): void {
+    const settled = task.catch((cause: unknown) => {
+      if (this.#stop.signal.aborted) return;
+      this.#note(cause instanceof WeirError ? cause : new WeirError("internal", "a task failed unexpectedly", { cause }));
+    });
+    this.#tasks.add(settled);
+    void settled.finally(() => this.#tasks.delete(settled));
+  }
+
+  #journalDirectory(): string {
+    return join(this.#parts.config.stateDirectory, "journals", this.uid);
+  }
+
+  #throwIfFaulted(): void {
+    if (this.#fault !== undefined) throw this.#fault;
+  }
+
+  #must(): Opened {
+    if (this.#opened === undefined) throw new WeirError("not-found", "the volume is not attached here");
+    return this.#opened;
+  }
+}

@@ -1,0 +1,41 @@
+// npm run bench [-- --json FILE] [--only nbd,ublk] [--pairs 3] [--seconds 5]
+// Measures Weir against its bars, every ratio within this one run; exit status 1 when a row misses its bar.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { buildNative } from "../native-build.ts";
+import { ensurePackages } from "../packages.ts";
+import { cache } from "../places.ts";
+import { benchNbd } from "./nbd.ts";
+import { printTable, type Row } from "./rows.ts";
+import { benchUblk } from "./ublk.ts";
+
+const { values } = parseArgs({
+  options: {
+    json: { type: "string" },
+    only: { type: "string", default: "nbd,ublk" },
+    pairs: { type: "string", default: "3" },
+    seconds: { type: "string", default: "5" },
+  },
+});
+
+await ensurePackages(["build", "disk", "vm"]);
+if (!(await buildNative("release", "inherit"))) process.exit(1);
+// Below the cache, not in /tmp: that may be in memory, and these figures are about a disk.
+const folder = mkdtempSync(join(cache, "bench-"));
+const options = { folder, pairs: Number(values.pairs), seconds: Number(values.seconds) };
+const rows: Row[] = [];
+try {
+  for (const group of values.only.split(",")) {
+    console.error(`bench: ${group}`);
+    if (group === "nbd") rows.push(...(await benchNbd(options)));
+    else if (group === "ublk") rows.push(...(await benchUblk(options)));
+    else throw new Error(`there is no bench "${group}": choose nbd or ublk`);
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+printTable(rows);
+if (values.json !== undefined)
+  writeFileSync(values.json, `${JSON.stringify(rows, undefined, 2)}\n`);
+process.exit(rows.every((row) => row.ok) ? 0 : 1);

@@ -1,0 +1,167 @@
+// Weir over NBD against `nbdkit file` on the same disk, in turn, so that a machine that changes its speed
+// changes it for both; the median of the pairs' ratios is held against the bar.
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { startVersitygw } from "../../test/support/versitygw.ts";
+import { fill, runFio, type FioJob } from "./fio.ts";
+import { atLeast, inform, median, type Row } from "./rows.ts";
+import { startNbdkit, startWeir, type Target } from "./servers.ts";
+
+const GIB = 1024 ** 3;
+const SIZE_BYTES = GIB;
+
+interface Pairing {
+  readonly job: Omit<FioJob, "seconds" | "sizeBytes">;
+  readonly bar: number;
+}
+
+const held: readonly Pairing[] = [
+  { job: { name: "4k randwrite QD1", rw: "randwrite", blockBytes: 4096, depth: 1 }, bar: 1 },
+  { job: { name: "4k randwrite QD32", rw: "randwrite", blockBytes: 4096, depth: 32 }, bar: 1 },
+  {
+    job: { name: "4k write + flush", rw: "randwrite", blockBytes: 4096, depth: 1, flushEvery: 1 },
+    bar: 1,
+  },
+  {
+    job: { name: "128k sequential write QD8", rw: "write", blockBytes: 131_072, depth: 8 },
+    bar: 0.8,
+  },
+  { job: { name: "cached 4k randread QD32", rw: "randread", blockBytes: 4096, depth: 32 }, bar: 1 },
+];
+
+const uploading: readonly Pairing[] = [
+  {
+    job: { name: "4k randwrite QD1, uploading", rw: "randwrite", blockBytes: 4096, depth: 1 },
+    bar: 0.7,
+  },
+  {
+    job: { name: "4k randwrite QD32, uploading", rw: "randwrite", blockBytes: 4096, depth: 32 },
+    bar: 0.7,
+  },
+];
+
+export interface NbdBenchOptions {
+  readonly folder: string;
+  readonly pairs: number;
+  readonly seconds: number;
+}
+
+export async function benchNbd(options: NbdBenchOptions): Promise<readonly Row[]> {
+  const rows: Row[] = [];
+  rows.push(...(await benchHeld(options)));
+  rows.push(...(await benchUploading(options)));
+  return rows;
+}
+
+/** Uploads wait, as they do while the bucket cannot be reached: the node's own speed. */
+async function benchHeld(options: NbdBenchOptions): Promise<readonly Row[]> {
+  const rows: Row[] = [];
+  for (const pairing of held) {
+    // A journal of its own for each job: the bound on dirty data must not slow a long series.
+    const folder = join(options.folder, "held");
+    mkdirSync(folder, { recursive: true });
+    await using nbdkit = await startNbdkit(join(folder, "nbdkit"), SIZE_BYTES);
+    await using weir = await startWeir({
+      folder: join(folder, "weir"),
+      store: `file://${join(folder, "store")}`,
+      sizeBytes: SIZE_BYTES,
+      config: { journalBytes: 16 * GIB, holdUploads: true, cacheFileBytes: 0 },
+      attach: ["--max-dirty", "16G"],
+    });
+    await Promise.all([fill(nbdkit.uri, SIZE_BYTES), fill(weir.uri, SIZE_BYTES)]);
+    rows.push(...(await compare(options, pairing, { nbdkit, weir })));
+    await weir[Symbol.asyncDispose]();
+    await nbdkit[Symbol.asyncDispose]();
+    rmSync(folder, { recursive: true });
+  }
+  return rows;
+}
+
+/** Uploads run to a real S3 server on the same two cores. */
+async function benchUploading(options: NbdBenchOptions): Promise<readonly Row[]> {
+  const folder = join(options.folder, "uploading");
+  mkdirSync(folder, { recursive: true });
+  await using s3 = await startVersitygw();
+  await using nbdkit = await startNbdkit(join(folder, "nbdkit"), SIZE_BYTES);
+  await using weir = await startWeir({
+    folder: join(folder, "weir"),
+    store: s3.storeUrl("bench"),
+    sizeBytes: SIZE_BYTES,
+    config: { journalBytes: 8 * GIB, cacheFileBytes: 0 },
+    attach: ["--max-dirty", "6G"],
+    env: { AWS_ACCESS_KEY_ID: s3.accessKeyId, AWS_SECRET_ACCESS_KEY: s3.secretAccessKey },
+  });
+  await fill(nbdkit.uri, SIZE_BYTES);
+  const rows: Row[] = [];
+  for (const pairing of uploading)
+    rows.push(...(await compare(options, pairing, { nbdkit, weir })));
+  return rows;
+}
+
+async function compare(
+  options: NbdBenchOptions,
+  pairing: Pairing,
+  targets: { nbdkit: Target; weir: Target },
+): Promise<readonly Row[]> {
+  const { job, bar } = pairing;
+  const full: FioJob = { ...job, seconds: options.seconds, sizeBytes: SIZE_BYTES };
+  const pairs = [];
+  for (let pair = 0; pair < options.pairs; pair += 1) {
+    const theirs = await runFio(full, targets.nbdkit);
+    const ours = await runFio(full, targets.weir);
+    pairs.push({ theirs, ours });
+    console.error(
+      `  ${job.name}: weir ${Math.round(ours.iops)}, nbdkit ${Math.round(theirs.iops)} IOPS`,
+    );
+  }
+  const of = (pick: (pair: (typeof pairs)[number]) => number): number => median(pairs.map(pick));
+  const { name } = job;
+  return [
+    atLeast(
+      `${name}: weir / nbdkit file`,
+      of(({ ours, theirs }) => ours.iops / theirs.iops),
+      "ratio",
+      bar,
+    ),
+    inform(
+      `${name}: weir`,
+      of(({ ours }) => ours.iops),
+      "IOPS",
+    ),
+    inform(
+      `${name}: nbdkit`,
+      of(({ theirs }) => theirs.iops),
+      "IOPS",
+    ),
+    inform(
+      `${name}: weir mean`,
+      of(({ ours }) => ours.meanUs),
+      "us",
+    ),
+    inform(
+      `${name}: weir p99`,
+      of(({ ours }) => ours.p99Us),
+      "us",
+    ),
+    inform(
+      `${name}: nbdkit mean`,
+      of(({ theirs }) => theirs.meanUs),
+      "us",
+    ),
+    inform(
+      `${name}: nbdkit p99`,
+      of(({ theirs }) => theirs.p99Us),
+      "us",
+    ),
+    inform(
+      `${name}: weir CPU per I/O`,
+      of(({ ours }) => ours.serverCpuUs),
+      "us",
+    ),
+    inform(
+      `${name}: nbdkit CPU per I/O`,
+      of(({ theirs }) => theirs.serverCpuUs),
+      "us",
+    ),
+  ];
+}

@@ -1,0 +1,146 @@
+// Every suite there is. `npm test` runs them all, `npm test -- AREA` those of an area, `npm run
+// check` the fast ones.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { buildNative, nativeFolder, type Variant } from "../native-build.ts";
+import { checkout } from "../places.ts";
+import { goTool } from "../tools/go-tool.ts";
+import { runInGuest } from "../vm/guest.ts";
+import { KERNELS, type KernelName } from "../vm/kernels.ts";
+import { countGtest, countLines, countVitest } from "./count.ts";
+import { one, type Area, type Suite } from "./suite.ts";
+
+const minutes = 60_000;
+
+export const suites: readonly Suite[] = [
+  tool("format", "node", "hack/format.ts", "--check"),
+  tool("lint", "oxlint", "--type-aware"),
+  tool("types", "tsc"),
+  tool("unused code", "knip"),
+  tool("tidy", "node", "hack/tidy.ts"),
+  vitest({ area: "static", name: "tests of the house", folders: ["hack"], fast: true }),
+  native("release", { fast: true, timeLimitMs: 5 * minutes }),
+  vitest({ area: "volume", name: "TypeScript", folders: ["core", "csi-node", "test"], fast: true }),
+  withS3({ area: "volume", name: "TypeScript with S3", project: "s3", fast: false }),
+  withS3({ area: "volume", name: "whole processes", project: "integration", fast: false }),
+  native("asan", { fast: false, timeLimitMs: 10 * minutes }),
+  native("tsan", { fast: false, timeLimitMs: 10 * minutes }),
+  lintOfNative(),
+  ...KERNELS.map((kernel) =>
+    guest({ area: "volume", name: "guest", script: "test/vm/smoke.sh", kernel }),
+  ),
+];
+
+/** A program that says by its exit status whether all is well. */
+function tool(name: string, ...command: string[]): Suite {
+  return {
+    area: "static",
+    name,
+    fast: true,
+    lane: "host",
+    timeLimitMs: 5 * minutes,
+    async run(context) {
+      return one((await context.run(...command)).exitCode === 0);
+    },
+  };
+}
+
+/** Native unit tests of one variant, built first. */
+function native(variant: Variant, options: { fast: boolean; timeLimitMs: number }): Suite {
+  return {
+    area: "volume",
+    name: `native, ${variant}`,
+    lane: "host",
+    ...options,
+    async run(context) {
+      if (!(await buildNative(variant, { file: context.logFile }))) {
+        return one(false);
+      }
+      const report = join(context.folder, "report.json");
+      const program = join(nativeFolder(variant), "weir_native_tests");
+      const { exitCode } = await context.run(
+        // Without a fixed layout, ThreadSanitizer of gcc 12 may find its addresses taken.
+        ...["setarch", "--addr-no-randomize", program],
+        ...["--gtest_brief=1", `--gtest_output=json:${report}`],
+      );
+      return countGtest(report, exitCode);
+    },
+  };
+}
+
+function vitest(options: {
+  area: Area;
+  name: string;
+  fast: boolean;
+  project?: string;
+  folders?: string[];
+}): Suite {
+  const { project = "unit", folders = [], ...rest } = options;
+  return {
+    ...rest,
+    lane: "host",
+    timeLimitMs: 15 * minutes,
+    async run(context) {
+      const report = join(context.folder, "report.json");
+      const { exitCode } = await context.run(
+        ...["vitest", "run", "--project", project, "--dir", checkout],
+        ...["--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+        ...folders,
+      );
+      return countVitest(report, exitCode);
+    },
+  };
+}
+
+/** As vitest, with the S3 server built before: the first build takes minutes. */
+function withS3(options: Parameters<typeof vitest>[0]): Suite {
+  const suite = vitest(options);
+  return {
+    ...suite,
+    async run(context) {
+      await goTool("versitygw");
+      return suite.run(context);
+    },
+  };
+}
+
+/** clang-tidy, after the build has written down how each file is compiled. */
+function lintOfNative(): Suite {
+  return {
+    area: "static",
+    name: "lint of native",
+    fast: false,
+    lane: "host",
+    timeLimitMs: 15 * minutes,
+    async run(context) {
+      if (!(await buildNative("release", { file: context.logFile }))) {
+        return one(false);
+      }
+      const { exitCode } = await context.run(
+        ...["run-clang-tidy-14", "-quiet", "-j", "2", "-p", nativeFolder("release")],
+      );
+      return one(exitCode === 0);
+    },
+  };
+}
+
+/** A script of test/vm in a guest with one of the kernels. */
+function guest(options: { area: Area; name: string; script: string; kernel: KernelName }): Suite {
+  const { area, name, script, kernel } = options;
+  return {
+    area,
+    name: `${name}, kernel ${kernel}`,
+    fast: false,
+    lane: "guest",
+    timeLimitMs: 10 * minutes,
+    async run(context) {
+      const text = readFileSync(join(checkout, script), "utf8");
+      const end = await runInGuest({ kernel, script: text, timeoutMs: context.timeLimitMs });
+      context.log(end.output);
+      for (const complaint of end.complaints) {
+        context.log(complaint);
+      }
+      return countLines(end.output, end.exitCode === 0 && end.complaints.length === 0);
+    },
+  };
+}

@@ -1,0 +1,83 @@
+// The native engine as one JavaScript object. Every method takes a call number as its first argument and
+// returns at once; the answer comes as a `done` event with that number. Only converts and forwards.
+//
+// Thread: methods on the JS thread. Volumes run on threads of their own.
+// Shutdown: Close() (or the environment's end) closes every volume before the workers stop.
+#pragma once
+
+#include <napi.h>
+
+#include <functional>
+#include <memory>
+#include <unordered_map>
+
+#include "addon/event_queue.h"
+#include "engine/cache/clean_cache.h"
+#include "engine/volume/volume_server.h"
+#include "engine/volume/worker.h"
+
+namespace weir::addon {
+
+class EngineWrap final : public Napi::ObjectWrap<EngineWrap> {
+ public:
+  static Napi::Function Define(Napi::Env env);
+  explicit EngineWrap(const Napi::CallbackInfo& info);
+  ~EngineWrap() override;
+
+ private:
+  using Make = std::function<Napi::Value(Napi::Env)>;
+  // A volume shared with tasks under way; closed volumes leave the map first.
+  using Server = std::shared_ptr<VolumeServer>;
+
+  // volumes (engine_wrap.cc)
+  void OpenVolume(const Napi::CallbackInfo& info);
+  void CloseVolume(const Napi::CallbackInfo& info);
+  Napi::Value InspectJournal(const Napi::CallbackInfo& info);
+  Napi::Value CacheHas(const Napi::CallbackInfo& info);
+  Napi::Value CacheStats(const Napi::CallbackInfo& info);
+  void Close(const Napi::CallbackInfo& info);
+
+  // data path (engine_calls.cc)
+  void TakeBatch(const Napi::CallbackInfo& info);
+  void CommitBatch(const Napi::CallbackInfo& info);
+  void CompleteFetch(const Napi::CallbackInfo& info);
+  void RetryFetch(const Napi::CallbackInfo& info);
+  void CompleteChunk(const Napi::CallbackInfo& info);
+  void Capture(const Napi::CallbackInfo& info);
+  void CheckpointDone(const Napi::CallbackInfo& info);
+  void Grow(const Napi::CallbackInfo& info);
+  void Fail(const Napi::CallbackInfo& info);
+  void Stats(const Napi::CallbackInfo& info);
+
+  // transports (engine_transports.cc)
+  void ListenNbd(const Napi::CallbackInfo& info);
+  void CloseNbd(const Napi::CallbackInfo& info);
+  void StartUblk(const Napi::CallbackInfo& info);
+  void StopUblk(const Napi::CallbackInfo& info);
+  void ResizeUblk(const Napi::CallbackInfo& info);
+
+  // Answers call `call` with what `make` makes / with an error.
+  void Done(uint32_t call, Make make);
+  void Done(uint32_t call);
+  void Refuse(uint32_t call, Error error);
+  // The volume of a call; null (and the call refused) when it is not open.
+  Server Find(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<EventQueue> events_;
+  std::unique_ptr<CleanCache> cache_;
+  std::unique_ptr<Worker> background_;
+  std::unique_ptr<Worker> foreground_;
+  std::unique_ptr<Worker> control_;  // blocking control calls: closing volumes, ublk control
+  std::unordered_map<uint32_t, Server> volumes_;
+};
+
+// Call number and volume number of a call's arguments 0 and 1.
+[[nodiscard]] inline uint32_t CallOf(const Napi::CallbackInfo& info) {
+  return info[0].As<Napi::Number>().Uint32Value();
+}
+[[nodiscard]] inline uint32_t VolumeOf(const Napi::CallbackInfo& info) {
+  return info[1].As<Napi::Number>().Uint32Value();
+}
+[[nodiscard]] Napi::Value FromStats(Napi::Env env, const VolumeStats& stats);
+
+}  // namespace weir::addon

@@ -1,0 +1,169 @@
+#include "engine/journal/journal.h"
+
+#include <cerrno>
+
+#include "engine/base/check.h"
+#include "engine/journal/journal_state.h"
+
+namespace weir {
+namespace {
+
+using journal::Background;
+using journal::JournalFile;
+using journal::RecordHeader;
+
+RecordHeader HeaderOf(RecordType type, uint64_t start_block, uint32_t block_count) {
+  RecordHeader header;
+  header.type = static_cast<uint8_t>(type);
+  header.start_block = start_block;
+  header.block_count = block_count;
+  return header;
+}
+
+}  // namespace
+
+void Journal::State::Absorb() {
+  done.clear();
+  background.Take(done);
+  for (const Background::Done& one : done) {
+    if (one.kind == Background::Done::Kind::kSealed) {
+      // Sealing synced it and, before it, every older file.
+      ledger.NoteSynced(one.file->last_seq());
+    } else {
+      files.AddSpare(one.file);
+      --spares_coming;
+    }
+  }
+  ledger.Rebuild();
+}
+
+// None before the first record (an idle volume costs one reserved file), one until the first file was
+// filled, two from then on.
+void Journal::State::WantSpares() {
+  if (files.live().empty() && files.spare_count() > 0) return;
+  const size_t wanted = rotated ? 2 : 1;
+  while (files.spare_count() + spares_coming < wanted && files.unmade_count() > 0) {
+    ++spares_coming;
+    background.Create(files.TakeUnmade());
+  }
+}
+
+Journal::Journal(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Journal::~Journal() {
+  state_->background.Stop(state_->failed ? 0 : state_->appender.committed_seq());
+}
+
+const JournalIdentity& Journal::identity() const noexcept { return state_->identity; }
+
+bool Journal::CanStage(uint32_t data_blocks) const noexcept {
+  if (state_->appender.CanStage(data_blocks)) return true;
+  if (!state_->background.has_done()) return false;
+  state_->Absorb();
+  return state_->appender.CanStage(data_blocks);
+}
+
+JournalRecord Journal::StageWrite(uint64_t start_block, uint32_t count, const std::byte* data) {
+  WEIR_CHECK(count >= 1 && count <= kJournalRecordBlocksMax && data != nullptr);
+  return state_->appender.Stage(HeaderOf(RecordType::kWrite, start_block, count), data,
+                                state_->ledger.synced_seq());
+}
+
+JournalRecord Journal::StageZeroes(uint64_t start_block, uint32_t count) {
+  return state_->appender.Stage(HeaderOf(RecordType::kZeroes, start_block, count), nullptr,
+                                state_->ledger.synced_seq());
+}
+
+JournalRecord Journal::StageResize(uint64_t block_count) {
+  return state_->appender.Stage(HeaderOf(RecordType::kResize, block_count, 0), nullptr,
+                                state_->ledger.synced_seq());
+}
+
+Result<void> Journal::Commit() {
+  if (failed()) return Error{EIO, "the journal has failed; its disk lost data"};
+  State& state = *state_;
+  if (const auto written = state.appender.Commit(); !written.ok()) {
+    state.failed = true;
+    return Error{EIO, written.error().what};
+  }
+  for (JournalFile* file : state.appender.full()) {
+    state.rotated = true;
+    state.background.Seal(file);
+  }
+  state.appender.full().clear();
+  if (state.background.has_done()) state.Absorb();
+  state.ledger.Rebuild();
+  state.WantSpares();
+  return {};
+}
+
+bool Journal::failed() const noexcept { return state_->HasFailed(); }
+
+std::span<const int> Journal::sync_fds() const noexcept { return state_->ledger.fds(); }
+
+uint64_t Journal::committed_seq() const noexcept { return state_->appender.committed_seq(); }
+
+uint64_t Journal::synced_seq() const noexcept { return state_->ledger.synced_seq(); }
+
+void Journal::MarkSynced(uint64_t seq) noexcept {
+  WEIR_CHECK(seq <= committed_seq());
+  if (failed() || seq <= state_->ledger.synced_seq()) return;
+  state_->ledger.NoteSynced(seq);
+  state_->background.NoteSynced(seq);
+}
+
+void Journal::MarkFailed() noexcept { state_->failed = true; }
+
+void Journal::Visit(uint64_t after_seq,
+                    const std::function<bool(const JournalRecord&)>& visit) const {
+  const uint64_t last = committed_seq();
+  for (const JournalFile* file : state_->files.live()) {
+    if (file->next_seq() <= after_seq + 1) continue;
+    const uint64_t first = std::max(file->first_seq, after_seq + 1);
+    for (uint64_t seq = first; seq < file->next_seq() && seq <= last; ++seq) {
+      if (!visit(file->RecordAt(seq - file->first_seq))) return;
+    }
+  }
+}
+
+Journal::FileInfo Journal::oldest_file() const noexcept {
+  if (state_->files.live().empty()) return {};
+  const JournalFile& file = *state_->files.live().front();
+  return {.number = file.number,
+          .first_seq = file.first_seq,
+          .last_seq = file.last_seq(),
+          .sealed = file.sealed};
+}
+
+Result<void> Journal::RecycleOldest() {
+  State& state = *state_;
+  const FileInfo oldest = oldest_file();
+  WEIR_CHECK(oldest.sealed && oldest.last_seq <= committed_seq());
+  if (failed()) return Error{EIO, "the journal has failed; its disk lost data"};
+  ++state.spares_coming;
+  state.background.Recycle(state.files.RetireOldest(), oldest.last_seq);
+  state.ledger.Rebuild();
+  return {};
+}
+
+uint64_t Journal::used_bytes() const noexcept {
+  return static_cast<uint64_t>(state_->files.live().size()) * state_->files.file_bytes();
+}
+
+uint64_t Journal::capacity_bytes() const noexcept {
+  return static_cast<uint64_t>(state_->files.slot_count()) * state_->files.file_bytes();
+}
+
+uint64_t Journal::index_memory_bytes() const noexcept {
+  return state_->files.index_bytes() + state_->appender.memory_bytes();
+}
+
+int Journal::ready_fd() const noexcept { return state_->background.ready_fd(); }
+
+void Journal::OnReady() { state_->Absorb(); }
+
+int Journal::last_prepare_error() const noexcept {
+  return state_->background.last_prepare_error();
+}
+
+}  // namespace weir

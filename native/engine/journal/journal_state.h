@@ -1,0 +1,45 @@
+// The parts of an open journal, in the order in which they depend on each other.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/journal/appender.h"
+#include "engine/journal/background.h"
+#include "engine/journal/file_set.h"
+#include "engine/journal/journal.h"
+#include "engine/journal/journal_disk.h"
+#include "engine/journal/sync_ledger.h"
+
+namespace weir {
+
+struct Journal::State {
+  State(std::unique_ptr<journal::JournalDisk> the_disk, const JournalIdentity& the_identity,
+        size_t slots, uint64_t epoch, const journal::Background::Options& options,
+        journal::MarkFile mark, UniqueFd ready)
+      : disk(std::move(the_disk)),
+        identity(the_identity),
+        files(the_identity.journal_id, options.file_bytes, slots),
+        ledger(files),
+        appender(*disk, files, the_identity.volume, epoch),
+        background(options, std::move(mark), std::move(ready)) {}
+
+  [[nodiscard]] bool HasFailed() const noexcept { return failed || background.failed(); }
+  // Takes in what the background finished.
+  void Absorb();
+  // Has as many files prepared as the journal's pace calls for.
+  void WantSpares();
+
+  std::unique_ptr<journal::JournalDisk> disk;
+  JournalIdentity identity;
+  journal::FileSet files;
+  journal::SyncLedger ledger;
+  journal::Appender appender;
+  journal::Background background;
+  std::vector<journal::Background::Done> done;
+  size_t spares_coming = 0;  // handed to the background, not back yet
+  bool rotated = false;
+  bool failed = false;
+};
+
+}  // namespace weir

@@ -1,0 +1,36 @@
+// Makes journal files that are ready for appending.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "engine/journal/journal_file.h"
+
+namespace weir::journal {
+
+enum class FileFill : uint8_t {
+  kReserve,  // space only: quick, but syncs of first writes also commit metadata
+  kZeros,    // written through, so that a later fdatasync has no metadata to commit
+};
+
+struct NewFile {
+  uint32_t number = 0;
+  uint32_t bytes = 0;
+  FileFill fill = FileFill::kReserve;
+  const std::atomic<bool>* stop = nullptr;  // ECANCELED soon after it becomes true
+};
+
+// A new file under its final name, name and size durable. After an error nothing of it counts.
+Result<DiskFd> MakeFile(JournalDisk& disk, const NewFile& wanted);
+
+// Gives a file that holds nothing of worth the number `to`, which makes its old bytes unreadable.
+// Durable after SyncDirectory().
+Result<void> RenumberFile(JournalDisk& disk, JournalFile& file, uint32_t to);
+
+// True when preparing a file may succeed later without anybody repairing anything.
+[[nodiscard]] bool IsShortage(int code) noexcept;
+
+// Name of the file being made; left behind by a crash it is garbage.
+inline constexpr const char* kUnfinishedName = "unfinished";
+
+}  // namespace weir::journal

@@ -1,0 +1,156 @@
+#include "engine/journal/replay.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "engine/journal/footer.h"
+#include "engine/journal/scan.h"
+
+namespace weir::journal {
+namespace {
+
+struct Found {
+  JournalFile file;
+  bool begun = false;  // its header verifies, so file.first_seq is known
+};
+
+Result<Found> OpenOne(const ReplaySource& source, uint32_t number) {
+  auto fd = DiskFd::Open(source.disk, FileName(number), JournalDisk::OpenMode::kExisting);
+  if (!fd.ok()) return fd.error();
+  Found found;
+  found.file.number = number;
+  found.file.fd = std::move(fd.value());
+  FileWindow window(source.disk, found.file.fd.get());
+  const auto head = window.At(0, sizeof(FileHeader));
+  if (!head.ok()) return head.error();
+  const auto header = Parse<FileHeader>(head.value());
+  found.begun = header && header->number == number && header->journal_id == source.journal_id;
+  if (found.begun) found.file.first_seq = header->first_seq;
+  return found;
+}
+
+Result<std::vector<Found>> OpenAll(const ReplaySource& source) {
+  const auto names = source.disk.List();
+  if (!names.ok()) return names.error();
+  std::vector<uint32_t> numbers;
+  for (const std::string& name : names.value()) {
+    if (const auto number = ParseFileName(name)) numbers.push_back(*number);
+  }
+  std::sort(numbers.begin(), numbers.end());
+  std::vector<Found> all;
+  for (const uint32_t number : numbers) {
+    auto found = OpenOne(source, number);
+    if (!found.ok()) return found.error();
+    all.push_back(std::move(found.value()));
+  }
+  return all;
+}
+
+Result<void> LoadRecords(const ReplaySource& source, JournalFile& file) {
+  FileWindow window(source.disk, file.fd.get());
+  auto footer = LoadFooter(window, source.journal_id, file.number, source.file_bytes);
+  if (!footer.ok()) return footer.error();
+  if (!footer.value() || footer.value()->first_seq != file.first_seq) {
+    return ScanRecords(window, source.journal_id, source.file_bytes, file);
+  }
+  file.entries = std::move(footer.value()->entries);
+  file.laps = std::move(footer.value()->laps);
+  file.end = footer.value()->end;
+  file.sealed = true;
+  return {};
+}
+
+// The highest record that file `found` proves durable by what lies at or behind `from`.
+Result<uint64_t> ProofIn(const ReplaySource& source, const Found& found, uint32_t from) {
+  FileWindow window(source.disk, found.file.fd.get());
+  const uint32_t number = found.file.number;
+  if (from == kFileHeaderBytes && !found.begun) {
+    // A spare is not worth reading: a file that was begun has its header or its first record.
+    const auto first = FirstRecordVerifies(window, source.journal_id, number);
+    if (!first.ok()) return first.error();
+    if (!first.value()) return uint64_t{0};
+  }
+  const auto footer = LoadFooter(window, source.journal_id, number, source.file_bytes);
+  if (!footer.ok()) return footer.error();
+  uint64_t proof = 0;
+  if (footer.value() && !footer.value()->entries.empty()) {
+    proof = footer.value()->first_seq + footer.value()->entries.size() - 1;
+  }
+  const auto searched = SearchProof(window, source.journal_id, number, from, source.file_bytes);
+  if (!searched.ok()) return searched.error();
+  return std::max(proof, searched.value());
+}
+
+// Where the chain begins: the newest file that may hold the first record above the floor. What lies
+// before it holds only stable records and was about to be recycled.
+size_t ChainBegin(const std::vector<Found>& all, uint64_t floor_seq) {
+  size_t begin = 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].begun && all[i].file.first_seq <= floor_seq + 1) begin = i;
+  }
+  return begin;
+}
+
+struct Chain {
+  size_t begin = 0;
+  size_t end = 0;  // first file that is not part of it
+  uint64_t tail_seq = 0;
+};
+
+Result<Chain> FollowChain(const ReplaySource& source, std::vector<Found>& all) {
+  Chain chain{.begin = ChainBegin(all, source.mark.floor_seq), .tail_seq = source.mark.floor_seq};
+  chain.end = chain.begin;
+  for (size_t i = chain.begin; i < all.size() && all[i].begun; ++i) {
+    JournalFile& file = all[i].file;
+    const uint64_t expected = chain.tail_seq + 1;
+    const bool holds_floor = i == chain.begin && file.first_seq < expected;
+    if (file.first_seq != expected && !holds_floor) break;
+    if (file.first_seq == 0) break;
+    if (const auto loaded = LoadRecords(source, file); !loaded.ok()) return loaded.error();
+    if (file.entries.empty() || file.last_seq() < expected) break;
+    chain.tail_seq = file.last_seq();
+    chain.end = i + 1;
+  }
+  return chain;
+}
+
+Result<uint64_t> ProofBehind(const ReplaySource& source, const std::vector<Found>& all,
+                             const Chain& chain) {
+  uint64_t proof = source.mark.synced_seq;
+  const bool closed = source.mark.closed_seq != 0;
+  if (closed && source.mark.closed_seq == chain.tail_seq) return proof;  // nothing lies behind
+  for (size_t i = chain.begin; i < all.size(); ++i) {
+    const bool last_of_chain = i + 1 == chain.end;
+    if (i + 1 < chain.end || (last_of_chain && all[i].file.sealed)) continue;
+    const auto found = ProofIn(source, all[i], last_of_chain ? all[i].file.end : kFileHeaderBytes);
+    if (!found.ok()) return found.error();
+    proof = std::max(proof, found.value());
+  }
+  return proof;
+}
+
+}  // namespace
+
+Result<Replayed> ReplayFiles(const ReplaySource& source) {
+  auto opened = OpenAll(source);
+  if (!opened.ok()) return opened.error();
+  std::vector<Found>& all = opened.value();
+  const auto followed = FollowChain(source, all);
+  if (!followed.ok()) return followed.error();
+  const Chain& chain = followed.value();
+  const auto proof = ProofBehind(source, all, chain);
+  if (!proof.ok()) return proof.error();
+  if (proof.value() > chain.tail_seq) {
+    return Error{EBADMSG, "the journal is damaged in front of records that were durable"};
+  }
+  Replayed result;
+  result.tail_seq = chain.tail_seq;
+  if (!all.empty()) result.highest_number = all.back().file.number;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const bool survives = i >= chain.begin && i < chain.end;
+    (survives ? result.files : result.leftovers).push_back(std::move(all[i].file));
+  }
+  return result;
+}
+
+}  // namespace weir::journal

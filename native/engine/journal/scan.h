@@ -1,0 +1,24 @@
+// Reads one journal file's records back, and looks behind a broken one for proof that it was durable.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/journal/file_window.h"
+#include "engine/journal/journal_file.h"
+
+namespace weir::journal {
+
+// Fills file.entries, laps and end by hopping from record to record, each verified with all its data,
+// until the first that does not verify or is not the next in sequence. REQUIRES number and first_seq.
+Result<void> ScanRecords(FileWindow& window, const Uid& journal_id, uint32_t file_bytes,
+                         JournalFile& file);
+
+// The highest record known to have been durable according to any record header of file `number` that
+// verifies at or behind `from`, in whatever order they lie; 0: none.
+Result<uint64_t> SearchProof(FileWindow& window, const Uid& journal_id, uint32_t number,
+                             uint32_t from, uint32_t file_bytes);
+
+// True when a record verifies at the very place of a file's first one.
+Result<bool> FirstRecordVerifies(FileWindow& window, const Uid& journal_id, uint32_t number);
+
+}  // namespace weir::journal

@@ -1,0 +1,316 @@
+// The ring, the rounds, the wake-up from other threads and the timers of one volume's thread.
+//
+// A round costs one io_uring_enter: it submits what the previous round queued and waits for the
+// next completion. With DEFER_TASKRUN no completion appears between two enters, so everything that
+// is ready is seen at once and batches form by themselves under load.
+#include "engine/loop/loop.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/loop/member_completion.h"
+#include "engine/loop/spin_policy.h"
+
+namespace weir {
+namespace {
+
+// The completion ring is larger than the submission ring because multishot and held requests
+// complete long after their entries were reused.
+constexpr uint32_t kCompletionsPerEntry = 4;
+
+// SUBMIT_ALL (5.18), TASKRUN_FLAG and COOP_TASKRUN (5.19), SINGLE_ISSUER (6.0), DEFER_TASKRUN (6.1).
+// R_DISABLED lets the loop thread, not the creating thread, become the single issuer.
+constexpr std::array<uint32_t, 3> kSetupFlags = {
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+        IORING_SETUP_SUBMIT_ALL,
+    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+    0,
+};
+
+uint64_t MonotonicNs() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<uint64_t>(now.tv_nsec);
+}
+
+void CpuRelax() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+struct Timer {
+  uint64_t due_ns = 0;
+  uint64_t order = 0;  // timers of the same instant run in the order of After()
+  std::function<void()> task;
+};
+
+// Heap order: the earliest timer on top.
+bool Later(const Timer& a, const Timer& b) noexcept {
+  return a.due_ns != b.due_ns ? a.due_ns > b.due_ns : a.order > b.order;
+}
+
+}  // namespace
+
+struct Loop::State final : Completion {
+  ~State();
+
+  void OnCompletion(int result, uint32_t flags) override;
+  void ArmWake(Loop& loop);
+  void Wake() noexcept;
+  void OnTimer(int result, uint32_t flags);
+  void Enter(Loop& loop);
+  [[nodiscard]] bool SpinForCompletion() const;
+  void ArmTimer(Loop& loop);
+  void Dispatch();
+  void RunPosted();
+  void RunTimers(uint64_t now_ns);
+  void RunHooks();
+
+  io_uring ring{};
+  bool ring_open = false;
+  bool enabled = false;
+
+  SpinPolicy spin;
+
+  UniqueFd wake_fd;
+  uint64_t wake_count = 0;  // target of the eventfd read
+  bool woken = false;
+  std::atomic<bool> stop{false};
+  std::mutex posted_mutex;
+  std::vector<std::function<void()>> posted;   // guarded by posted_mutex
+  std::vector<std::function<void()>> running;  // loop thread only
+
+  std::array<std::vector<RoundEnd*>, 3> hooks;
+  bool hooks_have_gaps = false;
+  std::vector<Timer> timers;  // a heap
+  uint64_t timer_order = 0;
+  bool timer_armed = false;
+  uint64_t armed_due_ns = 0;
+  __kernel_timespec timer_target{};
+  MemberCompletion<State, &State::OnTimer> timer_fired{this};
+};
+
+Loop::State::~State() {
+  if (ring_open) io_uring_queue_exit(&ring);
+}
+
+void Loop::State::OnCompletion(int result, uint32_t /*flags*/) {
+  WEIR_CHECK(result == static_cast<int>(sizeof(wake_count)));
+  woken = true;
+}
+
+void Loop::State::ArmWake(Loop& loop) {
+  io_uring_prep_read(loop.Sqe(this), wake_fd.get(), &wake_count, sizeof(wake_count), 0);
+}
+
+void Loop::State::Wake() noexcept {
+  const uint64_t one = 1;
+  WEIR_CHECK(::write(wake_fd.get(), &one, sizeof(one)) == static_cast<ssize_t>(sizeof(one)));
+}
+
+// Submits everything queued and waits for a completion, which may be that of the timer.
+void Loop::State::Enter(Loop& loop) {
+  if (!timers.empty() && timers.front().due_ns != armed_due_ns) ArmTimer(loop);
+  if (spin.ShouldSpin()) {
+    io_uring_submit(&ring);
+    spin.OnSpinEnded(SpinForCompletion());
+  }
+  const int result = io_uring_submit_and_wait(&ring, 1);
+  // EAGAIN and EBUSY: the kernel is short of memory or of completion space; the next round retries.
+  WEIR_CHECK(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
+}
+
+// Watches memory that the kernel shares with us, without a system call: a completion, or the flag
+// that says that one will be there as soon as this thread enters the kernel.
+bool Loop::State::SpinForCompletion() const {
+  constexpr int kLooksPerClockRead = 16;
+  const uint64_t until_ns = MonotonicNs() + SpinPolicy::kSpinNs;
+  do {
+    for (int i = 0; i < kLooksPerClockRead; ++i) {
+      const unsigned flags = __atomic_load_n(ring.sq.kflags, __ATOMIC_ACQUIRE);
+      if ((flags & IORING_SQ_TASKRUN) != 0 || io_uring_cq_ready(&ring) > 0) return true;
+      CpuRelax();
+    }
+  } while (MonotonicNs() < until_ns);
+  return false;
+}
+
+// One timeout on the ring stands for all timers. A timeout per wait would cost every request of the
+// data path, whether or not a timer is due.
+void Loop::State::ArmTimer(Loop& loop) {
+  armed_due_ns = timers.front().due_ns;
+  timer_target.tv_sec = static_cast<int64_t>(armed_due_ns / 1'000'000'000ULL);
+  timer_target.tv_nsec = static_cast<long long>(armed_due_ns % 1'000'000'000ULL);
+  if (!timer_armed) {
+    timer_armed = true;
+    io_uring_prep_timeout(loop.Sqe(&timer_fired), &timer_target, 0, IORING_TIMEOUT_ABS);
+    return;
+  }
+  // The update may find that the timeout has fired just now: then its completion arms it again.
+  io_uring_prep_timeout_update(loop.Sqe(nullptr), &timer_target,
+                               reinterpret_cast<uint64_t>(static_cast<Completion*>(&timer_fired)),
+                               IORING_TIMEOUT_ABS);
+}
+
+void Loop::State::OnTimer(int /*result*/, uint32_t /*flags*/) {
+  timer_armed = false;
+  armed_due_ns = 0;
+}
+
+void Loop::State::Dispatch() {
+  // Only what is ready now: completions made by the dispatching itself belong to the next round, so
+  // that the round-end hooks are never starved.
+  for (unsigned left = io_uring_cq_ready(&ring); left > 0; --left) {
+    io_uring_cqe* cqe = nullptr;
+    unsigned head = 0;
+    io_uring_for_each_cqe(&ring, head, cqe) break;
+    WEIR_CHECK(cqe != nullptr);
+    const uint64_t user_data = cqe->user_data;
+    const int result = cqe->res;
+    const uint32_t flags = cqe->flags;
+    io_uring_cq_advance(&ring, 1);
+    if (user_data != 0) reinterpret_cast<Completion*>(user_data)->OnCompletion(result, flags);
+  }
+}
+
+void Loop::State::RunPosted() {
+  {
+    const std::lock_guard lock(posted_mutex);
+    running.swap(posted);
+  }
+  for (std::function<void()>& task : running) task();
+  running.clear();
+}
+
+void Loop::State::RunTimers(uint64_t now_ns) {
+  while (!timers.empty() && timers.front().due_ns <= now_ns) {
+    std::pop_heap(timers.begin(), timers.end(), Later);
+    const std::function<void()> task = std::move(timers.back().task);
+    timers.pop_back();
+    task();
+  }
+}
+
+void Loop::State::RunHooks() {
+  for (std::vector<RoundEnd*>& order : hooks) {
+    // By index: a hook may add or remove hooks.
+    for (size_t i = 0; i < order.size(); ++i) {
+      if (order[i] != nullptr) order[i]->OnRoundEnd();
+    }
+  }
+  if (!std::exchange(hooks_have_gaps, false)) return;
+  for (std::vector<RoundEnd*>& order : hooks) std::erase(order, nullptr);
+}
+
+Result<std::unique_ptr<Loop>> Loop::Create(uint32_t entries) {
+  auto state = std::make_unique<State>();
+  state->wake_fd = UniqueFd(::eventfd(0, EFD_CLOEXEC));
+  if (!state->wake_fd.valid()) return Error{errno, "cannot create an eventfd"};
+  int result = -EINVAL;
+  for (size_t i = 0; i < kSetupFlags.size() && result == -EINVAL; ++i) {
+    io_uring_params params{};
+    params.flags = kSetupFlags[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
+    params.cq_entries = entries * kCompletionsPerEntry;
+    result = io_uring_queue_init_params(entries, &state->ring, &params);
+  }
+  if (result < 0) return Error{-result, "cannot create an io_uring of the volume's loop"};
+  state->ring_open = true;
+  return std::unique_ptr<Loop>(new Loop(std::move(state)));
+}
+
+Loop::Loop(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+// May run on another thread than Run() did, and should: on Linux 6.12 a ring that still holds ublk
+// commands must be closed only after its thread has ended.
+Loop::~Loop() = default;
+
+void Loop::Run() {
+  State& state = *state_;
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  WEIR_CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+  WEIR_CHECK(!state.enabled && io_uring_enable_rings(&state.ring) >= 0);
+  state.enabled = true;
+  // Saves the file lookup in every enter; older kernels do without.
+  const bool fd_registered = io_uring_register_ring_fd(&state.ring) == 1;
+  state.ArmWake(*this);
+  while (!state.stop.load(std::memory_order_acquire)) {
+    state.Enter(*this);
+    now_ns_ = MonotonicNs();
+    state.Dispatch();
+    state.RunTimers(now_ns_);
+    if (std::exchange(state.woken, false)) {
+      state.ArmWake(*this);
+      state.RunPosted();
+    }
+    state.RunHooks();
+  }
+  io_uring_submit(&state.ring);  // What the last round queued, such as ublk commits.
+  // The registration belongs to this thread; ~Loop may run on another.
+  if (fd_registered) io_uring_unregister_ring_fd(&state.ring);
+  WEIR_CHECK(pthread_sigmask(SIG_SETMASK, &before, nullptr) == 0);
+}
+
+void Loop::Stop() {
+  state_->stop.store(true, std::memory_order_release);
+  state_->Wake();
+}
+
+void Loop::Post(std::function<void()> task) {
+  bool first = false;
+  {
+    const std::lock_guard lock(state_->posted_mutex);
+    first = state_->posted.empty();
+    state_->posted.push_back(std::move(task));
+  }
+  if (first) state_->Wake();
+}
+
+io_uring_sqe* Loop::Sqe(Completion* owner) {
+  io_uring_sqe* sqe = io_uring_get_sqe(&state_->ring);
+  while (sqe == nullptr) {
+    // Before Run() nothing can be submitted, so the ring must be large enough for what is queued.
+    WEIR_CHECK(state_->enabled);
+    io_uring_submit(&state_->ring);
+    sqe = io_uring_get_sqe(&state_->ring);
+  }
+  std::memset(sqe, 0, sizeof(*sqe));
+  sqe->user_data = reinterpret_cast<uint64_t>(owner);
+  return sqe;
+}
+
+void Loop::AddRoundEnd(RoundOrder order, RoundEnd* hook) {
+  state_->hooks[static_cast<size_t>(order)].push_back(hook);
+}
+
+void Loop::RemoveRoundEnd(RoundEnd* hook) {
+  for (std::vector<RoundEnd*>& order : state_->hooks) {
+    // The gap keeps the positions of a round that is going through the hooks right now.
+    std::replace(order.begin(), order.end(), hook, static_cast<RoundEnd*>(nullptr));
+  }
+  state_->hooks_have_gaps = true;
+}
+
+void Loop::After(uint64_t delay_ns, std::function<void()> task) {
+  State& state = *state_;
+  state.timers.push_back(Timer{MonotonicNs() + delay_ns, state.timer_order++, std::move(task)});
+  std::push_heap(state.timers.begin(), state.timers.end(), Later);
+}
+
+int Loop::ring_fd() const noexcept { return state_->ring.ring_fd; }
+
+}  // namespace weir

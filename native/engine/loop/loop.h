@@ -1,0 +1,78 @@
+// The event loop of one volume: one thread, one io_uring, everything of that volume runs on it.
+//
+// Thread: the thread that calls Run() is the loop thread. Only Post() and Stop() may be called from
+// any thread; all other methods REQUIRE the loop thread (or that Run() has not begun).
+#pragma once
+
+#include <liburing.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/base/unique_fd.h"
+
+namespace weir {
+
+// Receives the completions of requests it put on the ring; its address is the request's user_data.
+// It must outlive every request in flight.
+class Completion {
+ public:
+  virtual void OnCompletion(int result, uint32_t flags) = 0;
+
+ protected:
+  ~Completion() = default;
+};
+
+// Runs once in every round after all ready completions were dispatched and before the ring is
+// submitted: the place where work gathered in the round is done as one batch.
+class RoundEnd {
+ public:
+  virtual void OnRoundEnd() = 0;
+
+ protected:
+  ~RoundEnd() = default;
+};
+
+class Loop {
+ public:
+  static Result<std::unique_ptr<Loop>> Create(uint32_t entries);
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  // Serves until Stop(). Blocks all signals in the calling thread.
+  void Run();
+  // Any thread. Run() returns after the current round.
+  void Stop();
+  // Any thread. Runs `task` on the loop thread in one of the next rounds, in order of posting.
+  // Control path only: it locks and may allocate.
+  void Post(std::function<void()> task);
+
+  // A submission entry with user_data set to `owner` (nullptr: the completion is dropped). Submits
+  // what is queued if the ring is full, so it never returns nullptr.
+  [[nodiscard]] io_uring_sqe* Sqe(Completion* owner);
+  // Round-end callbacks run in the order of registration. Transports register before the volume, so
+  // that requests gathered in a round are staged first; see order argument.
+  enum class RoundOrder { kGather = 0, kCommit = 1, kReply = 2 };
+  void AddRoundEnd(RoundOrder order, RoundEnd* hook);
+  void RemoveRoundEnd(RoundEnd* hook);
+  // Runs `task` once on the loop thread after `delay_ns` (CLOCK_MONOTONIC). Control path and
+  // backpressure only; it may allocate.
+  void After(uint64_t delay_ns, std::function<void()> task);
+  // Monotonic nanoseconds, read once per round.
+  [[nodiscard]] uint64_t now_ns() const noexcept { return now_ns_; }
+  [[nodiscard]] int ring_fd() const noexcept;
+
+ private:
+  struct State;
+  explicit Loop(std::unique_ptr<State> state);
+
+  uint64_t now_ns_ = 0;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace weir

@@ -1,0 +1,222 @@
+#include "engine/nbd/nbd_server.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "engine/base/check.h"
+#include "engine/base/unique_fd.h"
+#include "engine/loop/member_completion.h"
+#include "engine/nbd/nbd_connection.h"
+
+namespace weir {
+namespace {
+
+constexpr int kBacklog = 128;
+constexpr uint64_t kNegotiationNsMax = 30'000'000'000ULL;
+constexpr uint64_t kDrainNsMax = 1'000'000'000ULL;
+constexpr uint64_t kAcceptRetryNs = 100'000'000ULL;
+
+// Which file a path names; says whether it is still the socket that this server bound.
+struct FileIdentity {
+  dev_t device = 0;
+  ino_t inode = 0;
+  bool operator==(const FileIdentity&) const = default;
+};
+
+Result<FileIdentity> IdentityOf(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return Error{errno, "cannot find the NBD socket"};
+  return FileIdentity{status.st_dev, status.st_ino};
+}
+
+// The name under which a socket is bound before it is renamed to `path`: same folder, hidden, and
+// different for each process.
+std::string HiddenName(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  const size_t base = slash == std::string::npos ? 0 : slash + 1;
+  return path.substr(0, base) + "." + std::to_string(::getpid()) + "." + path.substr(base);
+}
+
+struct BoundSocket {
+  UniqueFd fd;
+  FileIdentity identity;
+};
+
+Result<BoundSocket> BindByRename(const std::string& path) {
+  const std::string hidden = HiddenName(path);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (hidden.size() >= sizeof(address.sun_path)) {
+    return Error{ENAMETOOLONG, "cannot bind the NBD socket: choose a path below 90 characters"};
+  }
+  std::memcpy(address.sun_path, hidden.data(), hidden.size());
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return Error{errno, "cannot create the NBD socket"};
+  ::unlink(hidden.c_str());
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return Error{errno, "cannot bind the NBD socket: its folder must exist and be writable"};
+  }
+  // Nobody can connect before listen(), so the mode is right from the first connection on.
+  if (::chmod(hidden.c_str(), 0600) != 0 || ::listen(fd.get(), kBacklog) != 0 ||
+      ::rename(hidden.c_str(), path.c_str()) != 0) {
+    const int code = errno;
+    ::unlink(hidden.c_str());
+    return Error{code, "cannot put the NBD socket at its path"};
+  }
+  Result<FileIdentity> identity = IdentityOf(path);
+  if (!identity.ok()) return identity.error();
+  return BoundSocket{std::move(fd), identity.value()};
+}
+
+}  // namespace
+
+class NbdServer::Impl final : public RoundEnd {
+ public:
+  Impl(Loop& loop, BlockDevice& device, NbdConfig config, BoundSocket socket)
+      : shared_{loop, device, std::move(config.export_name), {}, {}},
+        socket_path_(std::move(config.socket_path)),
+        socket_(std::move(socket)) {
+    loop.AddRoundEnd(Loop::RoundOrder::kReply, this);
+    ArmAccept();
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() { WEIR_CHECK(connections_.empty()); }
+
+  void Close(std::function<void()> done);
+  void OnRoundEnd() override;
+  [[nodiscard]] size_t connections() const noexcept { return connections_.size(); }
+
+ private:
+  struct Client {
+    uint64_t id = 0;
+    std::unique_ptr<NbdConnection> connection;
+  };
+
+  void OnAccepted(int result, uint32_t flags);
+  void ArmAccept();
+  void AddConnection(UniqueFd socket);
+  void ReportClosed();
+  // A timer task that is dropped when the server is gone by then.
+  void After(uint64_t delay_ns, std::function<void()> task);
+
+  NbdShared shared_;
+  std::string socket_path_;
+  BoundSocket socket_;
+  std::vector<Client> connections_;
+  uint64_t next_id_ = 1;
+  bool accept_armed_ = false;
+  bool closing_ = false;
+  std::function<void()> closed_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);
+  MemberCompletion<Impl, &Impl::OnAccepted> accept_{this};
+};
+
+void NbdServer::Impl::After(uint64_t delay_ns, std::function<void()> task) {
+  shared_.loop.After(delay_ns, [alive = std::weak_ptr<int>(alive_), task = std::move(task)] {
+    if (!alive.expired()) task();
+  });
+}
+
+void NbdServer::Impl::ArmAccept() {
+  accept_armed_ = true;
+  io_uring_prep_accept(shared_.loop.Sqe(&accept_), socket_.fd.get(), nullptr, nullptr,
+                       SOCK_CLOEXEC);
+}
+
+void NbdServer::Impl::OnAccepted(int result, uint32_t /*flags*/) {
+  accept_armed_ = false;
+  UniqueFd socket(result >= 0 ? result : -1);
+  if (closing_) {
+    ReportClosed();
+    return;
+  }
+  if (socket.valid() && connections_.size() < kConnectionsMax) AddConnection(std::move(socket));
+  const bool exhausted = result == -EMFILE || result == -ENFILE || result == -ENOMEM;
+  if (!exhausted) {
+    ArmAccept();
+    return;
+  }
+  // Trying again at once would fail at once; descriptors come back when other clients leave.
+  After(kAcceptRetryNs, [this] {
+    if (!closing_ && !accept_armed_) ArmAccept();
+  });
+}
+
+void NbdServer::Impl::AddConnection(UniqueFd socket) {
+  const uint64_t id = next_id_++;
+  connections_.push_back(
+      Client{id, std::make_unique<NbdConnection>(shared_, std::move(socket))});
+  connections_.back().connection->Start();
+  After(kNegotiationNsMax, [this, id] {
+    for (const Client& client : connections_) {
+      if (client.id == id && client.connection->negotiating()) client.connection->Abort();
+    }
+  });
+}
+
+void NbdServer::Impl::OnRoundEnd() {
+  if (shared_.active.empty()) return;
+  bool any_finished = false;
+  // By index: a connection may become active again while it is served.
+  for (size_t i = 0; i < shared_.active.size(); ++i) {
+    NbdConnection* connection = shared_.active[i];
+    connection->OnRoundEnd();
+    any_finished = any_finished || connection->finished();
+  }
+  shared_.active.clear();
+  if (!any_finished) return;
+  std::erase_if(connections_, [](const Client& client) { return client.connection->finished(); });
+  if (closing_) ReportClosed();
+}
+
+void NbdServer::Impl::Close(std::function<void()> done) {
+  WEIR_CHECK(!closing_);
+  closing_ = true;
+  closed_ = std::move(done);
+  const Result<FileIdentity> current = IdentityOf(socket_path_);
+  // Another server may have taken the path over meanwhile; its socket stays.
+  if (current.ok() && current.value() == socket_.identity) ::unlink(socket_path_.c_str());
+  ::shutdown(socket_.fd.get(), SHUT_RDWR);  // Ends the accept with EINVAL.
+  for (const Client& client : connections_) client.connection->Drain();
+  After(kDrainNsMax, [this] {
+    for (const Client& client : connections_) client.connection->Abort();
+  });
+  ReportClosed();
+}
+
+void NbdServer::Impl::ReportClosed() {
+  if (accept_armed_ || !connections_.empty() || !closed_) return;
+  shared_.loop.RemoveRoundEnd(this);
+  socket_.fd.Reset();
+  // In a task of its own, so that the callback may destroy the server.
+  shared_.loop.Post(std::exchange(closed_, nullptr));
+}
+
+Result<std::unique_ptr<NbdServer>> NbdServer::Listen(Loop& loop, BlockDevice& device,
+                                                     NbdConfig config) {
+  if (config.export_name.size() > nbd::kNameBytesMax) {
+    return Error{ENAMETOOLONG, "cannot serve an NBD export whose name exceeds 4096 bytes"};
+  }
+  Result<BoundSocket> socket = BindByRename(config.socket_path);
+  if (!socket.ok()) return socket.error();
+  return std::unique_ptr<NbdServer>(new NbdServer(
+      std::make_unique<Impl>(loop, device, std::move(config), std::move(socket.value()))));
+}
+
+NbdServer::NbdServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+NbdServer::~NbdServer() = default;
+
+void NbdServer::Close(std::function<void()> done) { impl_->Close(std::move(done)); }
+size_t NbdServer::connections() const noexcept { return impl_->connections(); }
+
+}  // namespace weir

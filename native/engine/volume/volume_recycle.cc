@@ -1,0 +1,81 @@
+// Recycling: the oldest journal file's blocks move to the clean cache, the map lets go of the file, the
+// journal reuses it. Data stays readable on the node all the way.
+#include <utility>
+
+#include "engine/volume/volume.h"
+
+namespace weir {
+
+void Volume::MaybeRecycle() {
+  if (recycling_ || failed_) return;
+  if (journal_->used_bytes() < journal_->capacity_bytes() / 4 * 3) return;
+  const Journal::FileInfo file = journal_->oldest_file();
+  if (!file.sealed || file.last_seq > stable_seq_) return;
+  recycling_ = true;
+  background_.Post([this, file, moves = PlanMoves(file)] {
+    std::vector<std::byte> blocks(kFrameBytesMax);
+    for (const Move& move : moves) {
+      // A block that does not verify is left behind: the bucket has a good copy.
+      if (!journal_->Read(move.from, move.start, move.count, blocks.data()).ok()) continue;
+      cache_.Insert(move.key, move.frame_blocks, move.first, move.count, blocks.data());
+    }
+    loop_.Post([this, file] { FinishRecycle(file); });
+  });
+}
+
+std::vector<Volume::Move> Volume::PlanMoves(const Journal::FileInfo& file) {
+  std::vector<Move> moves;
+  const auto add = [&](const Extent& piece) {
+    if (piece.kind != PlaceKind::kJournal || piece.journal.file() != file.number) return;
+    for (Extent rest = piece;;) {
+      Extent found;
+      uint32_t chunk = 0;
+      const auto lookup = stable_->Find(rest.start, rest.end(), &found, &chunk);
+      WEIR_CHECK(lookup != StableMap::Lookup::kUnknown);  // the commit covered every one of them
+      if (lookup == StableMap::Lookup::kFrame) {
+        moves.push_back({.from = rest.journal,
+                         .start = rest.start,
+                         .count = static_cast<uint32_t>(found.count),
+                         .key = {stable_->segments().at(found.frame.segment), found.frame.offset},
+                         .frame_blocks = found.frame.frame_blocks,
+                         .first = found.frame.block});
+      }
+      if (found.count >= rest.count) break;
+      rest = rest.Tail(found.count);
+    }
+  };
+  journal_->Visit(file.first_seq - 1, [&](const JournalRecord& record) {
+    if (record.seq > file.last_seq) return false;
+    if (record.type == RecordType::kWrite) {
+      in_journal_.Visit(record.start_block, record.block_count, add);
+    }
+    return true;
+  });
+  return moves;
+}
+
+void Volume::FinishRecycle(const Journal::FileInfo& file) {
+  recycling_ = false;
+  if (failed_) return;
+  std::vector<Extent> gone;
+  journal_->Visit(file.first_seq - 1, [&](const JournalRecord& record) {
+    if (record.seq > file.last_seq) return false;
+    if (record.type == RecordType::kWrite) {
+      in_journal_.Visit(record.start_block, record.block_count, [&](const Extent& piece) {
+        if (piece.kind == PlaceKind::kJournal && piece.journal.file() == file.number) {
+          gone.push_back(piece);
+        }
+      });
+    }
+    return true;
+  });
+  for (const Extent& piece : gone) in_journal_.Erase(piece.start, piece.count);
+  const Result<void> recycled = journal_->RecycleOldest();
+  if (!recycled.ok()) {
+    Fail(recycled.error());
+    return;
+  }
+  ReleaseHeld();
+}
+
+}  // namespace weir

@@ -1,0 +1,60 @@
+// Runs one volume: its thread, its loop, the volume itself and whatever transports serve it.
+//
+// Thread: Start, With and Close from the owner's thread; the callbacks run where each says.
+// Ownership: owns everything below it; members are in teardown order.
+// Crash: nothing here outlives the process but the journal, and the ublk device, which waits QUIESCED.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "engine/loop/loop.h"
+#include "engine/nbd/nbd_server.h"
+#if __has_include("engine/ublk/ublk_queue.h")
+#include "engine/ublk/ublk_queue.h"
+#else
+namespace weir { class UblkQueue {}; }
+#endif
+#include "engine/volume/volume.h"
+
+namespace weir {
+
+class VolumeServer {
+ public:
+  struct Parts {
+    CleanCache* cache = nullptr;
+    Worker* background = nullptr;
+    Worker* foreground = nullptr;
+    std::unique_ptr<VolumeHost> host;
+  };
+  explicit VolumeServer(Parts parts);
+  // REQUIRES that Close() has run, or that Start() reported an error.
+  ~VolumeServer();
+
+  // Replays the journal on the new thread, then serves. `opened` runs on that thread.
+  void Start(VolumeConfig config, VolumeBase base, std::function<void(Result<VolumeStats>)> opened);
+  // Runs `task` on the loop thread with the volume. REQUIRES a successful Start().
+  void With(std::function<void(VolumeServer&)> task);
+  // Blocks until the thread has ended and the workers have run everything of this volume. ublk devices
+  // still served are abandoned: they wait QUIESCED for the next server. Not on the loop thread.
+  void Close();
+
+  // Loop thread only.
+  [[nodiscard]] Volume& volume() noexcept { return *volume_; }
+  [[nodiscard]] Loop& loop() noexcept { return *loop_; }
+  std::unique_ptr<NbdServer> nbd;
+  std::unique_ptr<UblkQueue> ublk;
+
+ private:
+  void Run(VolumeConfig config, VolumeBase base, std::function<void(Result<VolumeStats>)> opened);
+  // Waits until `worker` has run what was posted to it so far.
+  static void Drain(Worker& worker);
+
+  Parts parts_;
+  std::unique_ptr<Loop> loop_;
+  std::unique_ptr<Volume> volume_;
+  std::thread thread_;
+};
+
+}  // namespace weir

@@ -1,0 +1,31 @@
+// Three rings of TypeScript tests. `unit` runs on every check; `s3` needs a real S3 server, and
+// `integration` takes whole processes or many simulated seeds: both run in `npm test` only.
+import { configDefaults, defineConfig } from "vitest/config";
+
+const s3Tests = ["**/*.s3.test.ts"];
+const integrationTests = ["test/{integration,sim}/**/*.test.ts"];
+
+function project(name: string, include: string[], exclude: string[], testTimeoutMs: number) {
+  return {
+    extends: true as const,
+    test: {
+      name,
+      include,
+      exclude: [...configDefaults.exclude, ...exclude],
+      testTimeout: testTimeoutMs,
+    },
+  };
+}
+
+export default defineConfig({
+  test: {
+    pool: "forks",
+    maxWorkers: 2,
+    setupFiles: ["test/support/fail-on-unlisted-logs.ts"],
+    projects: [
+      project("unit", ["**/*.test.ts"], [...s3Tests, ...integrationTests], 20_000),
+      project("s3", s3Tests, [], 60_000),
+      project("integration", integrationTests, [], 300_000),
+    ],
+  },
+});
