@@ -2,7 +2,7 @@
 // tree as native/build/{release,asan,tsan}. One folder for each compiler and checkout.
 import { createHash } from "node:crypto";
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cache, checkout, nodeFolder } from "./places.ts";
 import { outputOf, runProgram } from "./program.ts";
@@ -25,31 +25,33 @@ export function nativeFolder(variant: Variant): string {
   return join(checkout, "native", "build", variant);
 }
 
+/** Configures and builds; of two at once, the second waits and finds the work done. */
+const BUILD = `
+set -e
+exec 9>"$0"
+flock 9
+cmake -S "$1" -B "$2" -G Ninja -DCMAKE_BUILD_TYPE=Release "\${@:3}"
+ninja -C "$2"
+`;
+
 /** Builds one variant; false when it failed, with the compiler's words in `output`. */
 export async function buildNative(
   variant: Variant,
   output: "inherit" | { readonly file: string },
 ): Promise<boolean> {
-  await linkBuildFolder();
+  const lock = await linkBuildFolder();
   const folder = nativeFolder(variant);
-  const configure = ["cmake", "-S", join(checkout, "native"), "-B", folder, "-G", "Ninja"];
-  const steps = [
-    [...configure, "-DCMAKE_BUILD_TYPE=Release", ...variantFlags[variant]],
-    ["ninja", "-C", folder],
-  ];
-  for (const command of steps) {
-    const end = await runProgram({ command, output, timeoutMs: 1_200_000 });
-    if (end.exitCode !== 0) {
-      return false;
-    }
-  }
-  return true;
+  const build = [lock, join(checkout, "native"), folder, ...variantFlags[variant]];
+  const command = ["bash", "-c", BUILD, ...build];
+  const end = await runProgram({ command, output, timeoutMs: 1_200_000 });
+  return end.exitCode === 0;
 }
 
 /**
  * Points native/build at this checkout's folder in the cache; removes those of deleted checkouts.
+ * Returns the file that builds lock.
  */
-async function linkBuildFolder(): Promise<void> {
+async function linkBuildFolder(): Promise<string> {
   const builds = join(cache, "build");
   const versions = await outputOf(["bash", "-c", "c++ --version; cmake --version"]);
   const key = createHash("sha256").update(versions).update(checkout).digest("hex").slice(0, 16);
@@ -63,8 +65,10 @@ async function linkBuildFolder(): Promise<void> {
     }
   }
   const link = join(checkout, "native", "build");
-  if (lstatSync(link, { throwIfNoEntry: false }) !== undefined) {
-    rmSync(link, { recursive: true });
+  const present = lstatSync(link, { throwIfNoEntry: false });
+  if (present?.isSymbolicLink() !== true || readlinkSync(link) !== folder) {
+    rmSync(link, { recursive: true, force: true });
+    symlinkSync(folder, link);
   }
-  symlinkSync(folder, link);
+  return join(folder, "lock");
 }

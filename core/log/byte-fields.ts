@@ -4,7 +4,9 @@
 import { WeirError } from "../runtime/errors.ts";
 import type { FaultDetails } from "../runtime/errors.ts";
 
-/** Says that an object's bytes are not what Weir wrote. `what` finishes the sentence "… because". */
+/**
+ * Says that an object's bytes are not what Weir wrote. `what` finishes the sentence "… because".
+ */
 export function corrupt(what: string, details: FaultDetails = {}): WeirError {
   return new WeirError("object-corrupt", `the object cannot be used because ${what}`, { details });
 }

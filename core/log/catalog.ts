@@ -1,5 +1,6 @@
-// What exists in a bucket: reading single records and finding all of them. Deletions rely on it (I5, I6), so
-// it goes by the records themselves and never by the name entries, which are only an index.
+// What exists in a bucket: reading single records and finding all of them. Deletions rely on it
+// (I5, I6), so it goes by the records themselves and never by the name entries, which are only an
+// index.
 
 import type { SnapshotUid, VolumeUid } from "../runtime/ids.ts";
 import { naming } from "./byte-fields.ts";
@@ -17,7 +18,7 @@ import {
 import type { SnapshotRecord, VolumeRecord } from "./records.ts";
 import { decodeSnapshotRecord, decodeVolumeRecord } from "./records.ts";
 
-const HEX_DIGITS: readonly string[] = [..."0123456789abcdef"];
+const HEX_DIGITS: readonly string[] = "0123456789abcdef".split("");
 
 /** The volume of that uid, or undefined. */
 export async function getVolume(
@@ -71,7 +72,8 @@ async function listUidsBehind(context: LogContext, digit: string): Promise<reado
     if (next === undefined) return uids;
     const uid = expectKey(parseVolumeOfKey(next.key), next.key);
     uids.push(uid);
-    // "0" is the character behind "/": greater than every key of this volume, less than the next one's.
+    // "0" is the character behind "/": greater than every key of this volume, less than the next
+    // one's.
     after = `${VOLUMES_PREFIX}${uid}0`;
   }
 }

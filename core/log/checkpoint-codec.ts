@@ -1,6 +1,6 @@
-// Checkpoint objects: the whole map at one position. The root (header, object table, chunk table) is
-// read on attach; chunk payloads are read one by one, from this object or from the older one that the
-// table names, which may be another volume's for a clone.
+// Checkpoint objects: the whole map at one position. The root (header, object table, chunk table)
+// is read on attach; chunk payloads are read one by one, from this object or from the older one
+// that the table names, which may be another volume's for a clone.
 
 import { asEpoch, asNonce, asSeq, asVolumeUid } from "../runtime/ids.ts";
 import type { Nonce, Position, VolumeUid } from "../runtime/ids.ts";
@@ -102,7 +102,9 @@ export function decodeCheckpointRoot(bytes: Uint8Array, place?: CheckpointPlace)
   return { header, objects, chunks: decodeChunks(reader, header) };
 }
 
-/** Encodes header and tables; the payloads named under object 0 follow in the order of the table. */
+/**
+ * Encodes header and tables; the payloads named under object 0 follow in the order of the table.
+ */
 export function encodeCheckpointRoot(options: {
   readonly identity: CheckpointIdentity;
   readonly objects: readonly CheckpointPlace[];

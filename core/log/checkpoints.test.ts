@@ -1,8 +1,8 @@
-// Goal: a checkpoint holds exactly the map it was given: new chunks here, kept ones where they were, dropped
-// ones nowhere; each is read with one request and verified; writing it twice is harmless.
-// Method: chains of random checkpoints against a model; damage; requests counted.
+// Goal: a checkpoint holds exactly the map it was given: new chunks here, kept ones where they
+// were, dropped ones nowhere; each is read with one request and verified; writing it twice is
+// harmless. Method: chains of random checkpoints against a model; damage; requests counted.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { asEpoch, asSeq } from "../runtime/ids.ts";
@@ -10,9 +10,9 @@ import type { CheckpointRoot } from "./checkpoint-codec.ts";
 import { findCheckpoint, readCheckpointRoot, readChunk, writeCheckpoint } from "./checkpoints.ts";
 import { decodeChunk } from "./chunk-codec.ts";
 import { checkpointKey } from "./keys.ts";
-import { countRequests, memoryContext } from "./testing/memory-context.ts";
-import type { MemoryContext } from "./testing/memory-context.ts";
-import { GIB, JOURNAL, samplePayload, sampleUid } from "./testing/samples.ts";
+import { countRequests, memoryContext } from "../../test/support/log/memory-context.ts";
+import type { MemoryContext } from "../../test/support/log/memory-context.ts";
+import { GIB, JOURNAL, samplePayload, sampleUid } from "../../test/support/log/samples.ts";
 
 const changes = fc.uniqueArray(fc.record({ chunk: fc.nat(15), drop: fc.boolean() }), {
   selector: ({ chunk }) => chunk,
@@ -61,7 +61,9 @@ test("a chain of checkpoints reads as the map it was written from", async () => 
           else model.set(chunk, seq);
         }
         root = await writeCheckpoint({ ...at(seq, root), changed });
-        expect(await readAll(context, root)).toEqual(new Map([...model].sort(([a], [b]) => a - b)));
+        expect(await readAll(context, root)).toEqual(
+          new Map([...model].toSorted(([a], [b]) => a - b)),
+        );
       }
       const place = await findCheckpoint({ ...context, volume });
       expect(place).toEqual({ volume, epoch: 1, seq: steps.length });

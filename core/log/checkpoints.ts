@@ -1,5 +1,6 @@
-// Checkpoints: the whole map at one position, written by the volume's writer, read chunk by chunk. A new
-// one holds only the chunks that changed; for the others it points to the older objects that hold them.
+// Checkpoints: the whole map at one position, written by the volume's writer, read chunk by chunk.
+// A new one holds only the chunks that changed; for the others it points to the older objects that
+// hold them.
 
 import { WeirError } from "../runtime/errors.ts";
 import { asNonce } from "../runtime/ids.ts";
@@ -28,7 +29,7 @@ import {
 /** How many older checkpoints the first read of a root makes room for. */
 const OBJECTS_GUESS = 1024;
 
-export interface ChangedChunk {
+interface ChangedChunk {
   readonly chunk: number;
   /** As EncodeChunk or encodeChunk made it; null when the chunk became all holes. */
   readonly payload: Uint8Array | null;
@@ -57,8 +58,8 @@ export async function findCheckpoint(
 }
 
 /**
- * Reads a checkpoint's root: one request, or a second one when the guess was too small. The guess is
- * what a volume of `volumeSizeBytes` can need at most, within bounds.
+ * Reads a checkpoint's root: one request, or a second one when the guess was too small. The guess
+ * is what a volume of `volumeSizeBytes` can need at most, within bounds.
  */
 export async function readCheckpointRoot(
   options: LogContext & { readonly place: CheckpointPlace; readonly volumeSizeBytes: number },
@@ -79,8 +80,8 @@ export async function readCheckpointRoot(
 }
 
 /**
- * Writes a checkpoint and returns its root. When one is there already for this position (written before
- * a restart, say), that one is as good: a position has one map.
+ * Writes a checkpoint and returns its root. When one is there already for this position (written
+ * before a restart, say), that one is as good: a position has one map.
  */
 export async function writeCheckpoint(
   options: LogContext & NewCheckpoint,

@@ -27,7 +27,7 @@ const CHUNK_RAW_BYTES_MAX = BODY_HEADER_BYTES + CHUNK_BLOCKS * ENTRY_BYTES;
 /** No payload is longer: compression never makes it so. */
 export const CHUNK_PAYLOAD_BYTES_MAX = CHUNK_HEADER_BYTES + CHUNK_RAW_BYTES_MAX;
 
-export interface ChunkFrame {
+interface ChunkFrame {
   /** Index into segments. */
   readonly segment: number;
   readonly offset: number;
@@ -36,7 +36,7 @@ export interface ChunkFrame {
   readonly blocks: number;
 }
 
-export interface ChunkExtent {
+interface ChunkExtent {
   /** Block in the chunk. */
   readonly start: number;
   readonly blockCount: number;

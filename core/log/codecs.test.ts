@@ -1,6 +1,6 @@
-// Goal: the rules behind the checksums hold: versions, limits, order; and sizes are capped before anything
-// is allocated.
-// Method: objects that are valid but for one thing. Random damage is in decoders.prop.test.ts.
+// Goal: the rules behind the checksums hold: versions, limits, order; and sizes are capped before
+// anything is allocated. Method: objects that are valid but for one thing. Random damage is in
+// decoders.prop.test.ts.
 
 import { zstdCompressSync } from "node:zlib";
 

@@ -38,7 +38,10 @@ export class Backoff {
     this.#context = context;
   }
 
-  /** Waits before the next repetition. `cause` is why one is needed, for the message if it was all in vain. */
+  /**
+   * Waits before the next repetition. `cause` is why one is needed, for the message if it was all
+   * in vain.
+   */
   async wait(cause?: unknown): Promise<void> {
     this.#lastCause = cause ?? this.#lastCause;
     const { clock, random, signal } = this.#context;
@@ -47,13 +50,13 @@ export class Backoff {
     try {
       await clock.sleep(pauseMs, signal);
     } catch (reason) {
-      this.throwIfAborted();
+      this.#explain();
       throw reason;
     }
   }
 
   /** Says that the store did not answer rather than only that time is up. */
-  throwIfAborted(): void {
+  #explain(): void {
     const { signal } = this.#context;
     const reason: unknown = signal.reason;
     const timeIsUp = reason instanceof WeirError && reason.code === "deadline-exceeded";
@@ -122,8 +125,9 @@ export async function* listAll(
 }
 
 /**
- * Maps in order, with a bounded number of calls at the same time. After a failure no call begins any more,
- * and it is thrown when the calls under way have ended: nothing goes on behind the caller's back.
+ * Maps in order, with a bounded number of calls at the same time. After a failure no call begins
+ * any more, and it is thrown when the calls under way have ended: nothing goes on behind the
+ * caller's back.
  */
 export async function mapParallel<In, Out>(
   items: readonly In[],
@@ -147,20 +151,22 @@ export async function mapParallel<In, Out>(
   return results;
 }
 
-/** Runs a request that is safe to repeat until the store answers or the patience ends. */
+/**
+ * Runs a request that is safe to repeat until the store answers or the patience ends. The patience
+ * is for beginning again: a request under way is bounded by the store, and never cut off by it.
+ */
 async function repeat<T>(
   options: LogContext,
   request: (context: LogContext) => Promise<T>,
 ): Promise<T> {
   using signal = patienceOf(options);
-  const context = { ...options, signal };
-  const backoff = new Backoff(context);
+  const backoff = new Backoff({ ...options, signal });
   for (;;) {
-    backoff.throwIfAborted();
+    checkAbort(options.signal);
     try {
-      return await request(context);
+      return await request(options);
     } catch (cause) {
-      backoff.throwIfAborted();
+      checkAbort(options.signal);
       if (!isTransient(cause)) throw cause;
       await backoff.wait(cause);
     }

@@ -1,6 +1,7 @@
-// Goal: the checksum is CRC32C and can be continued. Method: published check values, and random splits.
+// Goal: the checksum is CRC32C and can be continued. Method: published check values, and random
+// splits.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { crc32c } from "./crc32c.ts";

@@ -1,9 +1,11 @@
-// CRC32C (Castagnoli, reflected polynomial 0x82f63b78) as every format of Weir uses it: initial value
-// and final XOR are all ones, so crc32c("123456789") is 0xe3069283.
+// CRC32C (Castagnoli, reflected polynomial 0x82f63b78) as every format of Weir uses it: initial
+// value and final XOR are all ones, so crc32c("123456789") is 0xe3069283.
 
 const TABLE = makeTable();
 
-/** The checksum of `bytes`, continuing from `previous`: crc32c(b, crc32c(a)) equals that of a + b. */
+/**
+ * The checksum of `bytes`, continuing from `previous`: crc32c(b, crc32c(a)) equals that of a + b.
+ */
 export function crc32c(bytes: Uint8Array, previous = 0): number {
   let crc = ~previous;
   for (const byte of bytes) {

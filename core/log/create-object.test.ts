@@ -1,5 +1,5 @@
-// Goal: whoever creates an object learns the truth about it, whatever the answer was.
-// Method: every kind of answer, applied or not, then what the read back finds; the requests are compared.
+// Goal: whoever creates an object learns the truth about it, whatever the answer was. Method: every
+// kind of answer, applied or not, then what the read back finds; the requests are compared.
 
 import { expect, test } from "vitest";
 
@@ -7,8 +7,8 @@ import { WeirError } from "../runtime/errors.ts";
 import type { CreateOutcome } from "../store/object-store.ts";
 import type { OwnedOutcome } from "./create-object.ts";
 import { createOwned } from "./create-object.ts";
-import { memoryContext } from "./testing/memory-context.ts";
-import { ScriptedStore } from "./testing/scripted-store.ts";
+import { memoryContext } from "../../test/support/log/memory-context.ts";
+import { ScriptedStore } from "../../test/support/log/scripted-store.ts";
 
 const KEY = "k";
 const OURS = Buffer.from("ours: nonce 1");

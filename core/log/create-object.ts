@@ -1,6 +1,7 @@
-// Creates an object once and finds out whose it is. "Exists" is not "lost": the object may be ours, from
-// an attempt whose answer was lost. So whenever the answer is not clear the object is read back and
-// compared; the random nonce that every object carries makes equal bytes mean "that was me".
+// Creates an object once and finds out whose it is. "Exists" is not "lost": the object may be ours,
+// from an attempt whose answer was lost. So whenever the answer is not clear the object is read
+// back and compared; the random nonce that every object carries makes equal bytes mean "that was
+// me".
 //
 // Late application is safe: a retry sends the same bytes under the same key, so whichever attempt
 // lands first is the object, and every other attempt changes nothing.
@@ -19,8 +20,8 @@ export type OwnedOutcome =
   | { readonly kind: "foreign"; readonly bytes: Uint8Array };
 
 /**
- * Creates `key`. `bytes` must be unique (hold a nonce) within its first `readBackBytes`, and must be the
- * same on every later call for a key whose first call failed.
+ * Creates `key`. `bytes` must be unique (hold a nonce) within its first `readBackBytes`, and must
+ * be the same on every later call for a key whose first call failed.
  */
 export async function createOwned(
   options: LogContext & {
@@ -31,14 +32,13 @@ export async function createOwned(
   },
 ): Promise<OwnedOutcome> {
   using signal = patienceOf(options);
-  const context = { ...options, signal };
-  const backoff = new Backoff(context);
+  const backoff = new Backoff({ ...options, signal });
   for (;;) {
-    const outcome = await createOnce(context);
+    const outcome = await createOnce(options);
     if (outcome.kind === "created") return { kind: "created" };
     // A conflict is the one failure that says nothing landed; everything else must be looked at.
     if (outcome.kind !== "conflict") {
-      const found = await readBack(context);
+      const found = await readBack(options);
       if (found !== undefined) return found;
     }
     await backoff.wait(outcome.kind === "ambiguous" ? outcome.cause : undefined);

@@ -54,7 +54,7 @@ export async function claimEpoch(
   }
   throw new WeirError(
     "aborted",
-    "the volume could not be opened because other nodes keep opening it: attach it to one node only",
+    "other nodes keep opening the volume at the same time: attach it to one node only",
     { details: { volume, newest } },
   );
 }

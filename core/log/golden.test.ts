@@ -1,5 +1,5 @@
-// Goal: what release 1 wrote stays readable for ever, and this release writes the same.
-// Method: decode the golden files and compare with what they were made of; encode that again and compare
+// Goal: what release 1 wrote stays readable for ever, and this release writes the same. Method:
+// decode the golden files and compare with what they were made of; encode that again and compare
 // byte by byte, but for content under zstd, whose bytes may differ between zstd releases.
 
 import { readFileSync } from "node:fs";
@@ -72,10 +72,11 @@ test("the records are what went into them", () => {
 test("this release encodes the same bytes, and under zstd the same content", () => {
   const encoded = golden.encodeGoldenFiles();
   expect(encoded.size).toBe(8);
-  for (const [name, bytes] of encoded) {
-    const compressed = name === "segment-v1.bin" || name.startsWith("ch");
-    if (!compressed) expect(Buffer.compare(bytes, read(name)), name).toBe(0);
-  }
+  const records = ["volume-v1.json", "epoch-v1.json", "snapshot-v1.json", "name-v1.json"];
+  const differing = ["seal-v1.bin", ...records].filter((name) => {
+    return Buffer.compare(encoded.get(name) ?? new Uint8Array(), read(name)) !== 0;
+  });
+  expect(differing).toEqual([]);
   const segment = encoded.get("segment-v1.bin") ?? new Uint8Array();
   // Frame 1, the compressed one, begins at 4360; what is before it must not differ but for its
   // length and the checksums over that.

@@ -1,7 +1,8 @@
-// Goal: keys are exactly those of FORMAT.md, are read back, and list in the order the protocol relies on.
-// Method: literal examples, random positions both ways, and a catalogue of strings that are no keys.
+// Goal: keys are exactly those of FORMAT.md, are read back, and list in the order the protocol
+// relies on. Method: literal examples, random positions both ways, and a catalogue of strings that
+// are no keys.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { WeirError } from "../runtime/errors.ts";
@@ -17,7 +18,7 @@ const number = fc
   .map((n) => Math.min(n, 2 ** 52 - 1));
 const place = fc
   .record({ epoch: number.map(asEpoch), seq: number.map(asSeq) })
-  .map((position) => ({ volume: UID, ...position }));
+  .map(({ epoch, seq }) => ({ volume: UID, epoch, seq }));
 const sign = (value: number): number => Math.sign(value);
 const byteOrder = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
 
@@ -68,10 +69,10 @@ test("a position that is no number of the format is refused", () => {
 
 test("names and uids that could lead elsewhere are refused", () => {
   for (const name of ["", "-a", "a-", "A", "a/b", "..", ".a", "a".repeat(254), "a b", "a_b"]) {
-    expect(() => keys.volumeNameKey(name), name).toThrow(WeirError);
+    expect(() => keys.volumeNameKey(name)).toThrow(WeirError);
   }
   for (const uid of ["", "..", "0".repeat(31), "G".repeat(32), `${"0".repeat(32)}/`]) {
-    expect(() => keys.volumeKey(asVolumeUid(uid)), uid).toThrow(WeirError);
+    expect(() => keys.volumeKey(asVolumeUid(uid))).toThrow(WeirError);
   }
 });
 
@@ -93,13 +94,15 @@ test("other strings are no keys", () => {
     "snapshots/x",
     "names/volumes/A",
   ];
-  for (const key of strangers) {
-    expect(keys.parseLogKey(key), key).toBeUndefined();
-    expect(keys.parseEpochKey(key), key).toBeUndefined();
-    expect(keys.parseCheckpointKey(key), key).toBeUndefined();
-    expect(keys.parseSnapshotKey(key), key).toBeUndefined();
-    expect(keys.parseVolumeNameKey(key), key).toBeUndefined();
-    expect(keys.parseSnapshotNameKey(key), key).toBeUndefined();
-  }
+  const parsers = [
+    keys.parseLogKey,
+    keys.parseEpochKey,
+    keys.parseCheckpointKey,
+    keys.parseSnapshotKey,
+    keys.parseVolumeNameKey,
+    keys.parseSnapshotNameKey,
+  ];
+  const taken = strangers.filter((key) => parsers.some((parse) => parse(key) !== undefined));
+  expect(taken).toEqual([]);
   expect(() => keys.expectKey(undefined, "x")).toThrow(WeirError);
 });

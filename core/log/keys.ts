@@ -1,5 +1,6 @@
 // Every key in the bucket, both directions. Listing order is part of the protocol: the log lists in
-// order of position, epochs and checkpoints list newest first, so that LIST with limit 1 finds them.
+// order of position, epochs and checkpoints list newest first, so that LIST with limit 1 finds
+// them.
 
 import { WeirError } from "../runtime/errors.ts";
 import { asEpoch, asSeq, asSnapshotUid, asVolumeUid, isHex32 } from "../runtime/ids.ts";
@@ -13,8 +14,8 @@ const NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/u;
 const ASCENDING = /^[0-9a-f]{16}$/u;
 const DESCENDING = /^[0-9a-f]{13}$/u;
 
-export const VOLUME_NAMES_PREFIX = "names/volumes/";
-export const SNAPSHOT_NAMES_PREFIX = "names/snapshots/";
+const VOLUME_NAMES_PREFIX = "names/volumes/";
+const SNAPSHOT_NAMES_PREFIX = "names/snapshots/";
 export const SNAPSHOTS_PREFIX = "snapshots/";
 export const VOLUMES_PREFIX = "volumes/";
 
@@ -37,8 +38,8 @@ export function logKey(place: LogPlace): string {
 }
 
 /**
- * The greatest possible key at or before `position` when listing the log: given as `after`, the list
- * begins with the first object behind that position.
+ * The greatest possible key at or before `position` when listing the log: given as `after`, the
+ * list begins with the first object behind that position.
  */
 export function logKeyAfter(uid: VolumeUid, position: Position): string {
   return `${logPrefix(uid)}${ascending(position.epoch)}/${ascending(position.seq)}`;

@@ -19,7 +19,7 @@ export const SEGMENT_HEADER_BYTES = 128;
 export const SEGMENT_TABLE_BYTES_MAX = 120 * 1024;
 export const SEGMENT_INDEX_READ_BYTES = 128 * 1024;
 /** An object larger than this was not written by Weir; the usual segment is 8 MiB. */
-export const SEGMENT_BYTES_MAX = 64 * 1024 * 1024;
+export const SEGMENT_BYTES_MAX = 128 * 1024 * 1024;
 
 export const CHECKPOINT_HEADER_BYTES = 128;
 /** The first read of a checkpoint's root takes this much at least (it is enough for 680 GiB) ... */

@@ -1,7 +1,7 @@
-// Goal: a segment is acknowledged exactly when it and all before it are in the bucket; a fenced writer is
-// fenced for good; a number is never tried with two contents.
-// Method: PUTs that the test holds back, releases in any order, or answers with foreign objects. Random orders
-// and faults are in interleavings.test.ts.
+// Goal: a segment is acknowledged exactly when it and all before it are in the bucket; a fenced
+// writer is fenced for good; a number is never tried with two contents. Method: PUTs that the test
+// holds back, releases in any order, or answers with foreign objects. Random orders and faults are
+// in interleavings.test.ts.
 
 import { expect, test } from "vitest";
 
@@ -10,9 +10,9 @@ import { asEpoch, asNonce, asSeq } from "../runtime/ids.ts";
 import { logKey } from "./keys.ts";
 import { LogWriter } from "./log-writer.ts";
 import { encodeSeal } from "./segment-codec.ts";
-import { memoryContext } from "./testing/memory-context.ts";
-import { sampleSegment, sampleUid } from "./testing/samples.ts";
-import { ScriptedStore } from "./testing/scripted-store.ts";
+import { memoryContext } from "../../test/support/log/memory-context.ts";
+import { sampleSegment, sampleUid } from "../../test/support/log/samples.ts";
+import { ScriptedStore } from "../../test/support/log/scripted-store.ts";
 
 const EPOCH = asEpoch(3);
 
@@ -131,7 +131,7 @@ test("a store that is away is asked until it is back, and somebody is told", asy
   expect(clock.timerCount).toBe(0);
 });
 
-test("a fault that no repetition helps comes through, and the same bytes may be tried again", async () => {
+test("after a fault that no repetition helps, the same bytes may be tried again", async () => {
   const { writer, segment, store } = setUp();
   const one = segment(1);
   store.creates.push(async () => {

@@ -1,11 +1,11 @@
-// Commits segments of one epoch. Putting segment n is the commit, once all before it are there: several
-// PUTs run at once, each resolves when the prefix up to it is in the bucket.
+// Commits segments of one epoch. Putting segment n is the commit, once all before it are there:
+// several PUTs run at once, each resolves when the prefix up to it is in the bucket.
 //
-// Invariant: a number is only ever tried with one object's bytes, whatever is retried.
-// Failure: a store that does not answer is asked again for as long as `signal` lives; the data waits in the
-// journal. A foreign object at our number means that another epoch ended ours: from then on everything
-// at or behind that number rejects with `fenced`, for good. What is before it may still commit: it is part
-// of the log whoever goes on with it.
+// Invariant: a number is only ever tried with one object's bytes, whatever is retried. Failure: a
+// store that does not answer is asked again for as long as `signal` lives; the data waits in the
+// journal. A foreign object at our number means that another epoch ended ours: from then on
+// everything at or behind that number rejects with `fenced`, for good. What is before it may still
+// commit: it is part of the log whoever goes on with it.
 
 import { FAULTS, WeirError } from "../runtime/errors.ts";
 import { asSeq } from "../runtime/ids.ts";
@@ -62,8 +62,9 @@ export class LogWriter {
   }
 
   /**
-   * Puts one segment; resolves when it and all before it are in the bucket. `bytes` is the whole object,
-   * made for this epoch and `seq`. After a failure that is not `fenced`, call again with the same bytes.
+   * Puts one segment; resolves when it and all before it are in the bucket. `bytes` is the whole
+   * object, made for this epoch and `seq`. After a failure that is not `fenced`, call again with
+   * the same bytes.
    */
   async commitSegment(segment: { readonly seq: Seq; readonly bytes: Uint8Array }): Promise<void> {
     const { seq } = segment;
@@ -145,7 +146,10 @@ export class LogWriter {
     checkAbort(this.#options.signal);
   }
 
-  /** Guards the border: bytes of another place, or other bytes for a number already tried, are a defect. */
+  /**
+   * Guards the border: bytes of another place, or other bytes for a number already tried, are a
+   * defect.
+   */
   #checkIdentity({ seq, bytes }: { readonly seq: Seq; readonly bytes: Uint8Array }): void {
     const { volume, epoch } = this.#options;
     const header = decodeLogHeader(bytes, { volume, epoch, seq });

@@ -1,9 +1,10 @@
-// Names: an index from what a user calls a volume or snapshot to its uid. The entry is created once, so a
-// name has one owner. No data depends on it: a lost entry is written again by the next create.
+// Names: an index from what a user calls a volume or snapshot to its uid. The entry is created
+// once, so a name has one owner. No data depends on it: a lost entry is written again by the next
+// create.
 //
-// Entries are only written and removed by the operator, one call per object at a time; a removal that
-// races with another one of the same object may take a successor's entry with it, which the successor's
-// next (idempotent) create mends.
+// Entries are only written and removed by the operator, one call per object at a time; a removal
+// that races with another one of the same object may take a successor's entry with it, which the
+// successor's next (idempotent) create mends.
 
 import { WeirError } from "../runtime/errors.ts";
 import { asNonce } from "../runtime/ids.ts";
@@ -21,8 +22,8 @@ export type NameClaim =
   | { readonly kind: "taken"; readonly uid: string };
 
 /**
- * Gives the name to `uid`. The entry of an owner that is gone (`ownerExists` says no) is the rest of an
- * unfinished deletion and is replaced.
+ * Gives the name to `uid`. The entry of an owner that is gone (`ownerExists` says no) is the rest
+ * of an unfinished deletion and is replaced.
  */
 export async function claimName(
   options: LogContext & {

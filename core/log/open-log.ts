@@ -1,11 +1,13 @@
-// Attaching: find the newest checkpoint, claim an epoch, end all older ones, and hand out what is behind
-// the checkpoint. Afterwards nobody but the new epoch's writer can commit, and the result is exact.
+// Attaching: find the newest checkpoint, claim an epoch, end all older ones, and hand out what is
+// behind the checkpoint. Afterwards nobody but the new epoch's writer can commit, and the result is
+// exact.
 //
-// Requests: GET volume.json, LIST epochs, LIST checkpoints, GET the checkpoint's root, PUT the epoch, LIST
-// the log, one GET for each object behind the checkpoint, PUT a SEAL, LIST checkpoints: eight, plus one per
-// segment; one more for a root larger than 4 MiB.
+// Requests: GET volume.json, LIST epochs, LIST checkpoints, GET the checkpoint's root, PUT the
+// epoch, LIST the log, one GET for each object behind the checkpoint, PUT a SEAL, LIST checkpoints:
+// eight, plus one per segment; one more for a root larger than 4 MiB.
 //
-// Crash at any point: an epoch that nobody uses, perhaps SEALs in older ones. The next opening sees to it.
+// Crash at any point: an epoch that nobody uses, perhaps SEALs in older ones. The next opening sees
+// to it.
 
 import { WeirError } from "../runtime/errors.ts";
 import { asEpoch, asSeq, comparePositions } from "../runtime/ids.ts";
@@ -22,7 +24,9 @@ import { decodeVolumeRecord } from "./records.ts";
 import type { LogSegment } from "./sealing.ts";
 import { readCommitted, sealOlderEpochs } from "./sealing.ts";
 
-/** Checkpoints that may appear while one opening runs; each makes it begin again behind the new one. */
+/**
+ * Checkpoints that may appear while one opening runs; each makes it begin again behind the new one.
+ */
 const RESTARTS_MAX = 8;
 const BEFORE_THE_FIRST: Position = { epoch: asEpoch(0), seq: asSeq(0) };
 
@@ -56,7 +60,10 @@ export interface ReadLog extends LogView {
   readonly newestEpoch: Epoch;
 }
 
-/** Opens a volume's log for writing. Ends in `fenced` when somebody opens it at the same time and wins. */
+/**
+ * Opens a volume's log for writing. Ends in `fenced` when somebody opens it at the same time and
+ * wins.
+ */
 export async function openLog(
   options: LogContext & {
     readonly volume: VolumeUid;
@@ -143,9 +150,9 @@ async function readBase(
 }
 
 /**
- * Reads what is behind the newest checkpoint. A checkpoint that appears meanwhile allows the janitor to
- * delete segments before it, which would look like the end of the log; so a read counts only when the
- * newest checkpoint is still the same afterwards.
+ * Reads what is behind the newest checkpoint. A checkpoint that appears meanwhile allows the
+ * janitor to delete segments before it, which would look like the end of the log; so a read counts
+ * only when the newest checkpoint is still the same afterwards.
  */
 async function readBehind(
   options: LogContext & { readonly volume: VolumeUid },
@@ -168,7 +175,10 @@ async function readBehind(
   });
 }
 
-/** Returns the fault when a segment was gone; whether that is right depends on the newest checkpoint. */
+/**
+ * Returns the fault when a segment was gone; whether that is right depends on the newest
+ * checkpoint.
+ */
 async function unlessCleaned(
   signal: AbortSignal,
   read: () => Promise<readonly LogSegment[]>,

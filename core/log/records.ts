@@ -1,5 +1,5 @@
-// The JSON objects in the bucket. Fields that are not known are ignored, so that a newer release may
-// add some; a newer `format` says that ignoring would be wrong.
+// The JSON objects in the bucket. Fields that are not known are ignored, so that a newer release
+// may add some; a newer `format` says that ignoring would be wrong.
 
 import { z } from "zod";
 
@@ -8,7 +8,7 @@ import { asEpoch, asNonce, asSeq, asSnapshotUid, asVolumeUid } from "../runtime/
 import { corrupt, formatUnknown } from "./byte-fields.ts";
 import { BLOCK_BYTES, NUMBER_MAX, VOLUME_BYTES_MAX } from "./limits.ts";
 
-export const RECORD_FORMAT = 1;
+const RECORD_FORMAT = 1;
 /** Records are a few hundred bytes; what is larger was not written by Weir. */
 const RECORD_BYTES_MAX = 64 * 1024;
 

@@ -1,5 +1,6 @@
-// Reading the log behind a position, and ending epochs in it. One walk serves both: it goes through the
-// epochs in order and follows each up to its first SEAL or first missing number (FORMAT.md, Rules).
+// Reading the log behind a position, and ending epochs in it. One walk serves both: it goes through
+// the epochs in order and follows each up to its first SEAL or first missing number (FORMAT.md,
+// Rules).
 
 import { WeirError } from "../runtime/errors.ts";
 import { asEpoch, asNonce, asSeq } from "../runtime/ids.ts";
@@ -34,9 +35,9 @@ interface EpochWalk {
 }
 
 /** Numbers present in each epoch behind a position, as listed. */
-export type LogListing = ReadonlyMap<Epoch, ReadonlySet<number>>;
+type LogListing = ReadonlyMap<Epoch, ReadonlySet<number>>;
 
-export async function listLog(
+async function listLog(
   options: LogContext & { readonly volume: VolumeUid; readonly after: Position },
 ): Promise<LogListing> {
   const { volume, after } = options;
@@ -51,8 +52,8 @@ export async function listLog(
 }
 
 /**
- * The committed segments behind `after`, without changing anything. It ends at the first epoch that is
- * still open: no later epoch can hold a committed segment.
+ * The committed segments behind `after`, without changing anything. It ends at the first epoch that
+ * is still open: no later epoch can hold a committed segment.
  */
 export async function readCommitted(
   options: LogContext & { readonly volume: VolumeUid; readonly after: Position },
@@ -67,8 +68,8 @@ export async function readCommitted(
 }
 
 /**
- * Ends every epoch below `ours` and returns the committed segments behind `after`. When it returns, no
- * writer but ours can commit any more. Ends in `fenced` when a higher epoch is at work.
+ * Ends every epoch below `ours` and returns the committed segments behind `after`. When it returns,
+ * no writer but ours can commit any more. Ends in `fenced` when a higher epoch is at work.
  */
 export async function sealOlderEpochs(
   options: LogContext & {
@@ -115,8 +116,9 @@ async function walkEpoch(
 
 /**
  * Puts SEALs from the first missing number on until one ends the epoch. A number that is taken by a
- * segment belongs to the old writer, which was there first. The old writer may go on writing at full
- * speed, so the number of SEALs tried at once doubles until it is overtaken: only the first one counts.
+ * segment belongs to the old writer, which was there first. The old writer may go on writing at
+ * full speed, so the number of SEALs tried at once doubles until it is overtaken: only the first
+ * one counts.
  */
 async function sealEpoch(
   options: LogContext & {

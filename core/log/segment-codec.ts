@@ -1,5 +1,6 @@
-// The objects of the log: segments and SEALs (FORMAT.md has the byte tables). The engine builds real
-// segments in C++; the encoder here serves tests, golden files and repair, and is the second opinion.
+// The objects of the log: segments and SEALs (FORMAT.md has the byte tables). The engine builds
+// real segments in C++; the encoder here serves tests, golden files and repair, and is the second
+// opinion.
 
 import { asEpoch, asNonce, asSeq, asVolumeUid } from "../runtime/ids.ts";
 import type { Epoch, Nonce, Position, Seq, VolumeUid } from "../runtime/ids.ts";
@@ -60,7 +61,7 @@ export interface SealHeader extends LogPlace {
   readonly createdAtMs: number;
 }
 
-export interface SegmentFrame {
+interface SegmentFrame {
   readonly offset: number;
   /** Frame header included. */
   readonly length: number;
@@ -85,7 +86,9 @@ export interface SegmentIndex {
   readonly extents: readonly SegmentExtent[];
 }
 
-/** Decodes the first 128 bytes of a log object; with `place`, that it lies where it says it does. */
+/**
+ * Decodes the first 128 bytes of a log object; with `place`, that it lies where it says it does.
+ */
 export function decodeLogHeader(bytes: Uint8Array, place?: LogPlace): SegmentHeader | SealHeader {
   const reader = new FieldReader(bytes);
   checkEnvelope(reader);
@@ -108,7 +111,9 @@ export function decodeLogHeader(bytes: Uint8Array, place?: LogPlace): SegmentHea
   }
 }
 
-/** Decodes header and table from the first bytes of a segment (SEGMENT_INDEX_READ_BYTES suffice). */
+/**
+ * Decodes header and table from the first bytes of a segment (SEGMENT_INDEX_READ_BYTES suffice).
+ */
 export function decodeSegmentIndex(bytes: Uint8Array, place?: LogPlace): SegmentIndex {
   const header = decodeLogHeader(bytes, place);
   if (header.kind === "seal") throw corrupt("it is a SEAL where a segment was expected");

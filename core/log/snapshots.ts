@@ -1,10 +1,11 @@
-// Snapshots and clones. A snapshot names a position and the checkpoint that holds the map there, for
-// ever (I7). A clone is a volume whose log begins at such a checkpoint: it costs the same few requests
-// whatever the size.
+// Snapshots and clones. A snapshot names a position and the checkpoint that holds the map there,
+// for ever (I7). A clone is a volume whose log begins at such a checkpoint: it costs the same few
+// requests whatever the size.
 //
-// A clone and the deletion of its snapshot may run at the same time: the deletion takes the snapshot's
-// name entry away before it looks for clones, the clone looks for the entry after it is in the bucket. So at
-// least one of the two sees the other. In the same way a snapshot looks for its volume's record at the end.
+// A clone and the deletion of its snapshot may run at the same time: the deletion takes the
+// snapshot's name entry away before it looks for clones, the clone looks for the entry after it is
+// in the bucket. So at least one of the two sees the other. In the same way a snapshot looks for
+// its volume's record at the end.
 
 import { WeirError } from "../runtime/errors.ts";
 import { asNonce, asSnapshotUid } from "../runtime/ids.ts";
@@ -78,7 +79,9 @@ export async function findSnapshot(
   return uid === undefined ? undefined : getSnapshot({ ...options, uid: asSnapshotUid(uid) });
 }
 
-/** Deletes a snapshot; an absent one is fine. Refused with `in-use` while a clone's record names it. */
+/**
+ * Deletes a snapshot; an absent one is fine. Refused with `in-use` while a clone's record names it.
+ */
 export async function deleteSnapshot(
   options: LogContext & { readonly uid: SnapshotUid },
 ): Promise<void> {

@@ -1,6 +1,6 @@
-// Volumes as objects of the bucket: creating, finding, deleting. The volume record makes a volume exist; it
-// is written before the name entry and deleted before everything else, so whatever a crash leaves behind is
-// garbage without a record, or a name entry that the next claim replaces.
+// Volumes as objects of the bucket: creating, finding, deleting. The volume record makes a volume
+// exist; it is written before the name entry and deleted before everything else, so whatever a
+// crash leaves behind is garbage without a record, or a name entry that the next claim replaces.
 //
 // Only the operator creates and deletes, one call per volume at a time.
 
@@ -78,8 +78,8 @@ export async function findVolume(
 }
 
 /**
- * Deletes a volume and everything in it; an absent one is fine. Refused with `in-use` while a snapshot
- * of it or a clone needs it. Its writer, if there still is one, is fenced first.
+ * Deletes a volume and everything in it; an absent one is fine. Refused with `in-use` while a
+ * snapshot of it or a clone needs it. Its writer, if there still is one, is fenced first.
  */
 export async function deleteVolume(
   options: LogContext & { readonly uid: VolumeUid; readonly writer: string },
@@ -167,8 +167,8 @@ function isFrom(parent: ParentRecord, uid: VolumeUid): boolean {
 }
 
 /**
- * A snapshot or clone that was created while the record went looks for the record afterwards, and we look
- * for it afterwards: so one of the two notices.
+ * A snapshot or clone that was created while the record went looks for the record afterwards, and
+ * we look for it afterwards: so one of the two notices.
  */
 async function restoreWhenNeeded(
   context: LogContext & { readonly uid: VolumeUid },
@@ -183,8 +183,8 @@ async function restoreWhenNeeded(
 }
 
 /**
- * A claim alone fences nobody: the SEAL does. Only the newest epoch can have a live writer, because its
- * predecessors were sealed before it began.
+ * A claim alone fences nobody: the SEAL does. Only the newest epoch can have a live writer, because
+ * its predecessors were sealed before it began.
  */
 async function fenceWriter(
   options: LogContext & { readonly uid: VolumeUid; readonly writer: string },
@@ -204,7 +204,9 @@ async function fenceWriter(
   }
 }
 
-/** SEALs and epochs go last, so that a writer that still wakes up finds them as long as possible. */
+/**
+ * SEALs and epochs go last, so that a writer that still wakes up finds them as long as possible.
+ */
 async function deleteContents(options: LogContext & { readonly uid: VolumeUid }): Promise<void> {
   const { uid } = options;
   const last = [logPrefix(uid), epochsPrefix(uid)];

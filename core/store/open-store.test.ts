@@ -65,6 +65,7 @@ describe("a store's URL", () => {
     ["s3://bucket?region=EU", "`region` that must be a name such as us-east-1"],
     ["s3://bucket?region=a&region=b", "gives `region` twice"],
     ["s3://bucket?endpoint=127.0.0.1:7070", "`endpoint` that must look like http://host:port"],
+    ["s3://bucket?endpoint=http://h:99999", "`endpoint` that must look like http://host:port"],
     ["s3://bucket?endpoint=http://h/path", "`endpoint` that must look like http://host:port"],
     ["s3://bucket?endpoint=http://s3.local:9000", "in the clear over the network"],
     ["s3://bucket?insecure=yes", "`insecure` that must be true or false"],

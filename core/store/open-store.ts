@@ -31,11 +31,15 @@ export interface OpenStoreOptions {
   readonly credentials?: S3Credentials;
 }
 
+const ENDPOINT = /^https?:\/\/[^/?#@]+\/?$/u;
+
 const S3Parameters = z
   .strictObject({
     endpoint: z
       .string()
-      .regex(/^https?:\/\/[^/?#@]+\/?$/u, "must look like http://host:port or https://host")
+      .refine((text) => ENDPOINT.test(text) && URL.canParse(text), {
+        error: "must look like http://host:port or https://host",
+      })
       .optional(),
     region: z
       .string()
@@ -45,7 +49,7 @@ const S3Parameters = z
   })
   .refine(
     ({ endpoint, insecure }) =>
-      endpoint === undefined || insecure === "true" || isPrivate(new URL(endpoint)),
+      endpoint === undefined || insecure === "true" || isPrivate(endpoint),
     {
       path: ["endpoint"],
       message: "sends data in the clear over the network; use https, or add insecure=true",
@@ -148,9 +152,11 @@ function decodePath(text: string, path: string): string {
 }
 
 /** Encrypted on the way, or never on a network. */
-function isPrivate(endpoint: URL): boolean {
-  const { protocol, hostname } = endpoint;
-  return protocol === "https:" || /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/u.test(hostname);
+function isPrivate(endpoint: string): boolean {
+  const url = URL.parse(endpoint);
+  // What is no URL has its own sentence.
+  if (url === null || url.protocol === "https:") return true;
+  return /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/u.test(url.hostname);
 }
 
 function mistake(text: string, what: string): WeirError {

@@ -164,17 +164,20 @@ async function listAfterCreate(probe: Probe): Promise<string | undefined> {
   const keys = ["list/b", "list/a", "list/c"].map((name) => probe.folder + name);
   for (const key of keys) settled(await store.create(key, bodyOf(3), options));
   const prefix = `${probe.folder}list/`;
+  const sorted = keys.toSorted();
+  const { objects } = await store.list(prefix, options);
+  const isComplete =
+    objects.map((object) => object.key).join() === sorted.join() &&
+    objects.every((object) => object.sizeBytes === BODY_BYTES);
+  if (!isComplete) return "its listing lacks what was just created, or is not in order";
   let after = "";
-  for (const key of keys.toSorted()) {
+  for (const key of sorted) {
     const page = await store.list(prefix, { ...options, after, limit: 1 });
-    const [first] = page.objects;
-    if (first?.key !== key || first.sizeBytes !== BODY_BYTES) {
-      return "its listing lacks what was just created, or is not in order";
-    }
+    if (page.objects[0]?.key !== key) return "its listing does not go on where it should";
     after = key;
   }
   const rest = await store.list(prefix, { ...options, after });
-  return rest.objects.length === 0 ? undefined : "its listing does not begin behind `start-after`";
+  return rest.objects.length === 0 ? undefined : "its listing does not go on where it should";
 }
 
 async function checkDelete(probe: Probe): Promise<ProbeStep["outcome"]> {

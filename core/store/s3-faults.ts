@@ -65,7 +65,9 @@ export function s3Failure(error: unknown): S3Failure {
   if (!(error instanceof Error)) {
     return { name: "unknown", status: undefined, errno: undefined, cause: error };
   }
-  const errno = "code" in error && typeof error.code === "string" ? error.code : undefined;
+  const code = "code" in error && typeof error.code === "string" ? error.code : undefined;
+  // Node gives an abort a code as well, but it is no errno.
+  const errno = code === "ABORT_ERR" ? undefined : code;
   return { name: error.name, status: statusOf(error), errno, cause: error };
 }
 

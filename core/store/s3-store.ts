@@ -5,6 +5,9 @@
 // - The payload is not hashed for the signature (UNSIGNED-PAYLOAD, as S3 documents it): SHA-256 of 8 MiB
 //   was more than half of the CPU of a PUT. A CRC32 header, which the service checks, guards the way
 //   there, and the frames' own CRC32C guards every way back.
+// - A service may refuse a large body before it has read it, and reset the connection: then the refusal
+//   can be lost, and a create is `ambiguous` instead of `exists`. Waiting for its go-ahead (100-continue)
+//   would cost each PUT a round trip, and with the SDK a new connection; reading back settles both.
 // - Each request has a deadline that grows with its bytes; a half-open connection ends with it.
 
 import {
@@ -105,7 +108,9 @@ export class S3Store implements ObjectStore {
     });
     try {
       const answer = await this.#client.send(command, { abortSignal: signal });
-      if (answer.$metadata.httpStatusCode === 200) return { kind: "created" };
+      // The ETag tells S3's answer from that of something else that answers 200 to everything.
+      const isStored = answer.$metadata.httpStatusCode === 200 && answer.ETag !== undefined;
+      if (isStored) return { kind: "created" };
       return { kind: "ambiguous", cause: this.#noUsableAnswer(key, answer.$metadata) };
     } catch (error) {
       return this.#createFailed(key, error);
@@ -148,6 +153,7 @@ export class S3Store implements ObjectStore {
     });
     try {
       const answer = await this.#client.send(command, { abortSignal: signal });
+      if (answer.IsTruncated === undefined) throw notAListing(this.label);
       const keys = (answer.Contents ?? []).map((object) => this.#ownKey(object.Key ?? ""));
       const objects = (answer.Contents ?? []).flatMap((object, index): ListedObject[] => {
         const key = keys[index] ?? "";
@@ -157,9 +163,7 @@ export class S3Store implements ObjectStore {
         return [{ key, sizeBytes: object.Size ?? 0, modifiedAtMs }];
       });
       const last = keys.at(-1);
-      return answer.IsTruncated === true && last !== undefined
-        ? { objects, next: last }
-        : { objects };
+      return answer.IsTruncated && last !== undefined ? { objects, next: last } : { objects };
     } catch (error) {
       throw this.#fault(error, { parent: options.signal });
     }
@@ -242,27 +246,21 @@ export class S3Store implements ObjectStore {
     answer: GetObjectCommandOutput,
     range: ByteRange | undefined,
   ): { promisedBytes: number; objectBytes: number } {
-    const promisedBytes = answer.ContentLength ?? 0;
-    if (range === undefined && promisedBytes <= WHOLE_OBJECT_BYTES_MAX) {
-      return { promisedBytes, objectBytes: promisedBytes };
+    const { ContentLength: length, ContentRange: sent } = answer;
+    if (range === undefined && length !== undefined && length <= WHOLE_OBJECT_BYTES_MAX) {
+      return { promisedBytes: length, objectBytes: length };
     }
-    const part = /^bytes (\d+)-(\d+)\/(\d+)$/u.exec(answer.ContentRange ?? "");
+    const part = /^bytes (\d+)-(\d+)\/(\d+)$/u.exec(sent ?? "");
     const [first, last, objectBytes] = (part ?? []).slice(1).map(Number);
-    const isAsAsked =
-      range !== undefined &&
-      objectBytes !== undefined &&
-      first === range.offset &&
-      last === Math.min(range.offset + range.length, objectBytes) - 1 &&
-      promisedBytes === last - first + 1;
-    if (isAsAsked) return { promisedBytes, objectBytes };
+    if (range !== undefined && objectBytes !== undefined && first === range.offset) {
+      const end = Math.min(range.offset + range.length, objectBytes);
+      const promisedBytes = end - first;
+      const isAsAsked = last === end - 1 && (length ?? promisedBytes) === promisedBytes;
+      if (isAsAsked) return { promisedBytes, objectBytes };
+    }
+    const asked = range === undefined ? "all" : rangeHeader(range);
     throw new WeirError("store-unavailable", "the S3 service sent another part than was asked for", {
-      details: {
-        store: this.label,
-        key,
-        asked: range === undefined ? "all" : rangeHeader(range),
-        sent: answer.ContentRange ?? "all",
-        promisedBytes,
-      },
+      details: { store: this.label, key, asked, sent: sent ?? "all", sentBytes: length },
     });
   }
 
@@ -293,6 +291,12 @@ export class S3Store implements ObjectStore {
   }
 }
 
+function notAListing(store: string): WeirError {
+  return new WeirError("store-unavailable", "the S3 service answered with something else", {
+    details: { store },
+  });
+}
+
 function connect(options: S3StoreOptions): S3Client {
   const { endpoint, region, credentials } = options;
   const agent = { keepAlive: true, maxSockets: SOCKETS_MAX, timeout: IDLE_SOCKET_TIMEOUT_MS };
@@ -303,7 +307,7 @@ function connect(options: S3StoreOptions): S3Client {
     maxAttempts: 1,
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
-    // It would make the SDK open a connection of its own for every large PUT.
+    // See the head of this file.
     expectContinueHeader: false,
     requestHandler: {
       connectionTimeout: CONNECT_TIMEOUT_MS,

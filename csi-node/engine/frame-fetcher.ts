@@ -71,7 +71,7 @@ export class FrameFetcher {
     const { budget, clock } = this.#options;
     using signal = clock.deadline(to.deadlineMs, to.signal);
     try {
-      await using _lease = await budget.acquire(frame.length, { signal });
+      using _room = await budget.take(frame.length, { signal });
       for (const last of [false, true]) {
         const bytes = await this.#getRange(frame, signal);
         if (await to.volume.completeFetch(frame.fetch, bytes)) return bytes;

@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { startVersitygw } from "../../test/support/versitygw.ts";
-import { fill, runFio, type FioJob } from "./fio.ts";
+import { fill, runFio, type FioFigures, type FioJob } from "./fio.ts";
 import { atLeast, inform, median, type Row } from "./rows.ts";
 import { startNbdkit, startWeir, type Target } from "./servers.ts";
 
@@ -105,7 +105,7 @@ async function compare(
 ): Promise<readonly Row[]> {
   const { job, bar } = pairing;
   const full: FioJob = { ...job, seconds: options.seconds, sizeBytes: SIZE_BYTES };
-  const pairs = [];
+  const pairs: { theirs: FioFigures; ours: FioFigures }[] = [];
   for (let pair = 0; pair < options.pairs; pair += 1) {
     const theirs = await runFio(full, targets.nbdkit);
     const ours = await runFio(full, targets.weir);

@@ -4,6 +4,7 @@
 
 #include "addon/convert.h"
 #include "addon/engine_wrap.h"
+#include "engine/volume/ublk_transport.h"
 
 namespace weir::addon {
 
@@ -37,10 +38,75 @@ void EngineWrap::CloseNbd(const Napi::CallbackInfo& info) {
       return;
     }
     at.nbd->Close([this, call, &at] {
-      // Not from inside the server's own call.
-      at.loop().Post([&at] { at.nbd.reset(); });
+      at.nbd.reset();
       Done(call);
     });
+  });
+}
+
+Result<UblkControl*> EngineWrap::Control() {
+  if (ublk_control_ == nullptr) {
+    auto control = UblkControl::Open();
+    if (!control.ok()) return control.error();
+    ublk_control_ = std::move(control.value());
+  }
+  return ublk_control_.get();
+}
+
+void EngineWrap::WithControl(const Napi::CallbackInfo& info,
+                             std::function<void(VolumeServer&, UblkControl&)> task) {
+  Server server = Find(info);
+  if (server == nullptr) return;
+  control_->Post([this, call = CallOf(info), server = std::move(server), task = std::move(task)] {
+    const Result<UblkControl*> control = Control();
+    if (control.ok()) {
+      task(*server, *control.value());
+    } else {
+      Refuse(call, control.error());
+    }
+  });
+}
+
+// (call, volume, id, depth, recover) -> {id}
+void EngineWrap::StartUblk(const Napi::CallbackInfo& info) {
+  const UblkStart start{.id = info[2].As<Napi::Number>().Int32Value(),
+                        .depth = static_cast<uint16_t>(ToU64(info[3])),
+                        .recover = info[4].ToBoolean()};
+  WithControl(info, [this, call = CallOf(info), start](VolumeServer& server, UblkControl& control) {
+    const Result<uint32_t> id = weir::StartUblk(server, control, start);
+    if (!id.ok()) {
+      Refuse(call, id.error());
+      return;
+    }
+    Done(call, [number = id.value()](Napi::Env env) -> Napi::Value {
+      Napi::Object device = Napi::Object::New(env);
+      device.Set("id", FromU64(env, number));
+      return device;
+    });
+  });
+}
+
+// (call, volume)
+void EngineWrap::StopUblk(const Napi::CallbackInfo& info) {
+  WithControl(info, [this, call = CallOf(info)](VolumeServer& server, UblkControl& control) {
+    const Result<void> stopped = weir::StopUblk(server, control);
+    if (stopped.ok()) {
+      Done(call);
+    } else {
+      Refuse(call, stopped.error());
+    }
+  });
+}
+
+// (call, volume)
+void EngineWrap::ResizeUblk(const Napi::CallbackInfo& info) {
+  WithControl(info, [this, call = CallOf(info)](VolumeServer& server, UblkControl& control) {
+    const Result<void> resized = weir::ResizeUblk(server, control);
+    if (resized.ok()) {
+      Done(call);
+    } else {
+      Refuse(call, resized.error());
+    }
   });
 }
 

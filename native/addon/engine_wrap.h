@@ -13,6 +13,7 @@
 
 #include "addon/event_queue.h"
 #include "engine/cache/clean_cache.h"
+#include "engine/ublk/ublk_control.h"
 #include "engine/volume/volume_server.h"
 #include "engine/volume/worker.h"
 
@@ -56,6 +57,11 @@ class EngineWrap final : public Napi::ObjectWrap<EngineWrap> {
   void StopUblk(const Napi::CallbackInfo& info);
   void ResizeUblk(const Napi::CallbackInfo& info);
 
+  // The ublk control ring, opened at its first use. Control worker only.
+  Result<UblkControl*> Control();
+  // Runs `task` on the control worker, which may block.
+  void WithControl(const Napi::CallbackInfo& info,
+                   std::function<void(VolumeServer&, UblkControl&)> task);
   // Answers call `call` with what `make` makes / with an error.
   void Done(uint32_t call, Make make);
   void Done(uint32_t call);
@@ -68,6 +74,7 @@ class EngineWrap final : public Napi::ObjectWrap<EngineWrap> {
   std::unique_ptr<Worker> background_;
   std::unique_ptr<Worker> foreground_;
   std::unique_ptr<Worker> control_;  // blocking control calls: closing volumes, ublk control
+  std::unique_ptr<UblkControl> ublk_control_;
   std::unordered_map<uint32_t, Server> volumes_;
 };
 

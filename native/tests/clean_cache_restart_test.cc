@@ -120,6 +120,7 @@ TEST_F(CleanCacheRestart, AMovedRecordIsNotTaken) {
   const auto cache = MustOpen(Config(0, kMiB));
   EXPECT_FALSE(ReadRight(cache.get(), 1, 0, 1));
   EXPECT_FALSE(ReadRight(cache.get(), 2, 0, 1));
+  EXPECT_EQ(cache->stats().corrupt, 0U) << "noticed at once, not at the first read";
 }
 
 // Rewrites the record of a slot with a right checksum.

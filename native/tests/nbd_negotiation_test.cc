@@ -70,7 +70,8 @@ Outcome Feed(const Bytes& in, size_t piece = SIZE_MAX) {
 }
 
 Outcome FeedOption(const Bytes& option) {
-  return Feed(Joined({ClientFlags(nbd::kHandshakeFixedNewstyle | nbd::kHandshakeNoZeroes), option}));
+  return Feed(
+      Joined({ClientFlags(nbd::kHandshakeFixedNewstyle | nbd::kHandshakeNoZeroes), option}));
 }
 
 struct ParsedReply {
@@ -145,8 +146,8 @@ TEST(NbdNegotiationTest, ExportNameSkipsTheZeroesOnlyWhenBothSidesAgreed) {
   const Outcome agreed = FeedOption(OptionOf(Option::kExportName, Text("vol")));
   EXPECT_EQ(agreed.phase, Phase::kTransmission);
   EXPECT_EQ(agreed.answers.size(), 10U);
-  const Outcome padded = Feed(Joined({ClientFlags(nbd::kHandshakeFixedNewstyle),
-                                      OptionOf(Option::kExportName, Text("vol"))}));
+  const Outcome padded = Feed(Joined(
+      {ClientFlags(nbd::kHandshakeFixedNewstyle), OptionOf(Option::kExportName, Text("vol"))}));
   EXPECT_EQ(padded.phase, Phase::kTransmission);
   EXPECT_EQ(padded.answers.size(), 134U);
   EXPECT_EQ(FeedOption(OptionOf(Option::kExportName, Text("other"))).phase, Phase::kClosed);
@@ -159,10 +160,9 @@ TEST(NbdNegotiationTest, AbortIsAcknowledgedAndCloses) {
 }
 
 TEST(NbdNegotiationTest, UnknownOptionsAndExportsAreRefusedAndTheClientMayGoOn) {
-  const Outcome outcome =
-      FeedOption(Joined({EncodeOption(8, {}), OptionOf(Option::kStartTls),
-                         OptionOf(Option::kGo, EncodeInfoQuery("other")),
-                         OptionOf(Option::kGo, EncodeInfoQuery(""))}));
+  const Outcome outcome = FeedOption(Joined({EncodeOption(8, {}), OptionOf(Option::kStartTls),
+                                             OptionOf(Option::kGo, EncodeInfoQuery("other")),
+                                             OptionOf(Option::kGo, EncodeInfoQuery(""))}));
   EXPECT_EQ(outcome.phase, Phase::kTransmission);
   const auto replies = ParseReplies(outcome.answers);
   ASSERT_EQ(replies.size(), 6U);
@@ -221,8 +221,8 @@ TEST(NbdNegotiationTest, FragmentationChangesNothing) {
 }
 
 TEST(NbdNegotiationTest, RequestsBehindTheHandshakeAreLeftAlone) {
-  const Bytes handshake =
-      Joined({ClientFlags(nbd::kHandshakeFixedNewstyle), OptionOf(Option::kGo, EncodeInfoQuery(""))});
+  const Bytes handshake = Joined(
+      {ClientFlags(nbd::kHandshakeFixedNewstyle), OptionOf(Option::kGo, EncodeInfoQuery(""))});
   const Outcome outcome = Feed(Joined({handshake, Bytes(100)}));
   EXPECT_EQ(outcome.phase, Phase::kTransmission);
   EXPECT_EQ(outcome.taken, handshake.size());
@@ -240,7 +240,8 @@ TEST(NbdNegotiationTest, RandomBytesNeitherCrashNorHoldMemory) {
       const Bytes query = run % 2 == 0 ? noise : EncodeInfoQuery("vol");
       in = Joined({in, EncodeOption(random() % 12, query)});
     }
-    for (int flip = run % 4; flip > 0; --flip) in[random() % in.size()] = static_cast<std::byte>(random());
+    for (int flip = run % 4; flip > 0; --flip)
+      in[random() % in.size()] = static_cast<std::byte>(random());
     const Outcome outcome = Feed(in, 1 + random() % 64);
     EXPECT_LE(outcome.taken, in.size()) << "seed " << kSeed << " run " << run;
     EXPECT_LT(outcome.answers.size(), 4096U) << "seed " << kSeed << " run " << run;

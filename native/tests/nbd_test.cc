@@ -37,8 +37,8 @@ Bytes Pattern(size_t bytes, uint32_t seed) {
 
 nbd::Request RequestOf(Command command, uint64_t cookie, uint64_t offset_bytes,
                        uint32_t length_bytes) {
-  return {nbd::kRequestMagic, 0, static_cast<uint16_t>(command), cookie, offset_bytes,
-          length_bytes};
+  return {nbd::kRequestMagic, 0,           static_cast<uint16_t>(command), cookie,
+          offset_bytes,       length_bytes};
 }
 
 // `count` equal requests in one piece of bytes: sent one by one they would fill the socket's buffer
@@ -128,7 +128,8 @@ TEST_F(NbdServerTest, WhatWasWrittenIsRead) {
   EXPECT_EQ(client.Simple(Command::kTrim, 8192, 4096), 0U);
   EXPECT_EQ(client.Simple(Command::kWriteZeroes, 12288, 4096, nbd::kCommandNoHole), 0U);
   EXPECT_EQ(client.Read(8192, read), 0U);
-  EXPECT_TRUE(std::all_of(read.begin(), read.begin() + 8192, [](std::byte b) { return b == std::byte{0}; }));
+  EXPECT_TRUE(std::all_of(read.begin(), read.begin() + 8192,
+                          [](std::byte b) { return b == std::byte{0}; }));
   EXPECT_TRUE(std::equal(read.begin() + 8192, read.end(), data.begin() + 8192));
 }
 
@@ -172,8 +173,8 @@ TEST_F(NbdServerTest, RequestsOutsideTheRulesAreRefusedAndTheConnectionLives) {
 TEST_F(NbdServerTest, PayloadOfAnOverlongWriteIsSkipped) {
   NbdClient client = Connected();
   const uint32_t length_bytes = (32U << 20) + 4096;
-  ASSERT_TRUE(client.SendRequest(RequestOf(Command::kWrite, 7, 0, length_bytes),
-                                 Pattern(length_bytes, 3)));
+  ASSERT_TRUE(
+      client.SendRequest(RequestOf(Command::kWrite, 7, 0, length_bytes), Pattern(length_bytes, 3)));
   const auto reply = client.ReceiveReply();
   ASSERT_TRUE(reply);
   EXPECT_EQ(reply->cookie, 7U);
@@ -192,8 +193,10 @@ TEST_F(NbdServerTest, LargestRequestsPass) {
 
 TEST_F(NbdServerTest, DeviceErrorsReachTheClient) {
   NbdClient client = Connected();
-  for (const auto& [result, wire] : {std::pair{-EIO, nbd::kErrorIo}, {-ENOSPC, nbd::kErrorNoSpace},
-                                     {-EINVAL, nbd::kErrorInvalid}, {-ESTALE, nbd::kErrorIo}}) {
+  for (const auto& [result, wire] : {std::pair{-EIO, nbd::kErrorIo},
+                                     {-ENOSPC, nbd::kErrorNoSpace},
+                                     {-EINVAL, nbd::kErrorInvalid},
+                                     {-ESTALE, nbd::kErrorIo}}) {
     thread_.Call([&, value = result] { device_.result = value; });
     EXPECT_EQ(client.Write(0, Bytes(4096)), wire);
     EXPECT_EQ(client.Simple(Command::kRead, 0, 4096), wire);
@@ -235,8 +238,8 @@ TEST_F(NbdServerTest, AnyFragmentationOfAPipelineArrivesWhole) {
   Bytes read(16U << 20);
   for (uint64_t at = 0; at < kSizeBytes; at += read.size()) {
     ASSERT_EQ(client.Read(at, read), 0U);
-    ASSERT_TRUE(std::equal(read.begin(), read.end(),
-                           expected.begin() + static_cast<ptrdiff_t>(at))) << "seed " << kSeed;
+    ASSERT_TRUE(std::equal(read.begin(), read.end(), expected.begin() + static_cast<ptrdiff_t>(at)))
+        << "seed " << kSeed;
   }
 }
 

@@ -1,7 +1,7 @@
 // Goal: the ublk queue turns every request the kernel can deliver into the right device request and
 // the right result, whatever order things end in, and lets go of its tags as the handoff needs it.
-// Method: a fake kernel side on a real loop: it delivers descriptors, holds the data of the requests
-// and notes every commit. The real kernel side is tested in a guest (bare-target --ublk).
+// Method: a fake kernel side on a real loop: it delivers descriptors, holds the data of the
+// requests and notes every commit. The real kernel side is tested in a guest (bare-target --ublk).
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -53,8 +53,8 @@ class FakeChannel final : public UblkChannel {
 
   void Deliver(uint16_t tag, uint32_t op_flags, uint64_t offset_bytes, uint64_t length_bytes,
                std::vector<std::byte> data = {}) {
-    slots[tag].descriptor = {op_flags, static_cast<uint32_t>(length_bytes >> 9),
-                             offset_bytes >> 9, 0};
+    slots[tag].descriptor = {op_flags, static_cast<uint32_t>(length_bytes >> 9), offset_bytes >> 9,
+                             0};
     slots[tag].data = std::move(data);
     Complete(tag, 0);
   }

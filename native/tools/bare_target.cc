@@ -1,8 +1,8 @@
 // Serves a bare target, as the measure that a volume is compared with:
 //   bare-target --kind null|file [--file F] [--size BYTES]
 //               --nbd SOCKET | --ublk [--depth D] | --recover ID
-// Prints "ready <socket or device>". SIGTERM ends it and removes the ublk device. SIGUSR1 ends it and
-// leaves the device to a successor, which --recover ID takes over (likewise after SIGKILL).
+// Prints "ready <socket or device>". SIGTERM ends it and removes the ublk device. SIGUSR1 ends it
+// and leaves the device to a successor, which --recover ID takes over (likewise after SIGKILL).
 #include <pthread.h>
 #include <signal.h>
 
@@ -128,11 +128,11 @@ void ServeUblk(const Options& options, weir::BlockDevice& device, const sigset_t
     Must(control->SetParams(info.id, device.size_bytes(), info.max_io_bytes));
   }
   auto loop = Must(weir::Loop::Create(256));
-  auto channel = Must(weir::UblkCharDevice::Open(info.id, info.queue_depth,
-                                                 weir::UblkControl::kDeadlineNs));
-  auto queue = std::make_unique<weir::UblkQueue>(
-      *loop, device, std::move(channel),
-      weir::UblkQueueConfig{info.queue_depth, info.max_io_bytes});
+  auto channel =
+      Must(weir::UblkCharDevice::Open(info.id, info.queue_depth, weir::UblkControl::kDeadlineNs));
+  auto queue =
+      std::make_unique<weir::UblkQueue>(*loop, device, std::move(channel),
+                                        weir::UblkQueueConfig{info.queue_depth, info.max_io_bytes});
   std::promise<void> all_aborted;
   loop->Post([&] { queue->Begin([&all_aborted] { all_aborted.set_value(); }); });
   std::thread serving([&] { loop->Run(); });

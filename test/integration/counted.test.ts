@@ -53,7 +53,7 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 }
 
 test("1 GiB of random 4 KiB writes costs at most 1.05 GiB of uploads in at most 150 PUTs", async () => {
-  await using memory = new MemoryStore();
+  await using memory = new MemoryStore({ clock: realClock });
   const store = new CountingStore(memory);
   await createVolume({ ...context(store), name: "random", sizeBytes: 4 * GIB });
   await using node = openNode({ store, config: { journalBytes: 2 * GIB } });
@@ -68,7 +68,7 @@ test("1 GiB of random 4 KiB writes costs at most 1.05 GiB of uploads in at most 
 });
 
 test("overwriting one block 100,000 times between uploads uploads it once", async () => {
-  await using memory = new MemoryStore();
+  await using memory = new MemoryStore({ clock: realClock });
   const store = new CountingStore(memory);
   await createVolume({ ...context(store), name: "again", sizeBytes: GIB });
   await using node = openNode({ store, config: { journalBytes: 2 * GIB } });
@@ -93,7 +93,7 @@ test("overwriting one block 100,000 times between uploads uploads it once", asyn
 });
 
 test("attaching a 10 TiB volume takes at most 8 requests plus one per segment behind the checkpoint", async () => {
-  await using memory = new MemoryStore();
+  await using memory = new MemoryStore({ clock: realClock });
   const store = new CountingStore(memory);
   await createVolume({ ...context(store), name: "huge", sizeBytes: 10 * TIB });
   const folder = makeNodeFolder();
@@ -134,7 +134,7 @@ async function countSegments(store: ObjectStore): Promise<{ behind: number }> {
 }
 
 test("the first read of a cold block is one range GET once its chunk is loaded", async () => {
-  await using memory = new MemoryStore();
+  await using memory = new MemoryStore({ clock: realClock });
   const store = new CountingStore(memory);
   await createVolume({ ...context(store), name: "cold", sizeBytes: GIB });
   {
@@ -155,7 +155,7 @@ test("the first read of a cold block is one range GET once its chunk is loaded",
 });
 
 test("the map takes at most 24 bytes per extent", async () => {
-  await using memory = new MemoryStore();
+  await using memory = new MemoryStore({ clock: realClock });
   await createVolume({ ...context(memory), name: "map", sizeBytes: 8 * GIB });
   await using node = openNode({
     store: memory,
@@ -169,7 +169,7 @@ test("the map takes at most 24 bytes per extent", async () => {
 });
 
 test("clones of one base on a node fetch each frame once", async () => {
-  await using memory = new MemoryStore();
+  await using memory = new MemoryStore({ clock: realClock });
   const store = new CountingStore(memory);
   const base = await createVolume({ ...context(store), name: "base", sizeBytes: GIB });
   const BYTES = 16 * MIB;

@@ -13,9 +13,9 @@ import { encodeRecord } from "../records.ts";
 import type { SealHeader, SegmentExtent, SegmentIdentity } from "../segment-codec.ts";
 import { encodeSeal, encodeSegment } from "../segment-codec.ts";
 
-export const VOLUME = asVolumeUid("000102030405060708090a0b0c0d0e0f");
+const VOLUME = asVolumeUid("000102030405060708090a0b0c0d0e0f");
 export const PARENT = asVolumeUid("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff");
-export const SNAPSHOT = asSnapshotUid("505152535455565758595a5b5c5d5e5f");
+const SNAPSHOT = asSnapshotUid("505152535455565758595a5b5c5d5e5f");
 const NONCE = asNonce("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf");
 const JOURNAL = asNonce("1f1e1d1c1b1a19181716151413121110");
 const CREATED_AT_MS = 1_767_225_600_000;

@@ -1,5 +1,5 @@
-// Writes golden files that are not there yet. It never overwrites one: a golden file is what a release
-// has written, and later releases must go on reading it.
+// Writes golden files that are not there yet. It never overwrites one: a golden file is what a
+// release has written, and later releases must go on reading it.
 //
 //   node core/log/golden/generate.ts
 

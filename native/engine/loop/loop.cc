@@ -28,8 +28,8 @@ namespace {
 // complete long after their entries were reused.
 constexpr uint32_t kCompletionsPerEntry = 4;
 
-// SUBMIT_ALL (5.18), TASKRUN_FLAG and COOP_TASKRUN (5.19), SINGLE_ISSUER (6.0), DEFER_TASKRUN (6.1).
-// R_DISABLED lets the loop thread, not the creating thread, become the single issuer.
+// SUBMIT_ALL (5.18), TASKRUN_FLAG and COOP_TASKRUN (5.19), SINGLE_ISSUER (6.0), DEFER_TASKRUN
+// (6.1). R_DISABLED lets the loop thread, not the creating thread, become the single issuer.
 constexpr std::array<uint32_t, 3> kSetupFlags = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
         IORING_SETUP_SUBMIT_ALL,
@@ -226,7 +226,12 @@ Result<std::unique_ptr<Loop>> Loop::Create(uint32_t entries) {
     params.cq_entries = entries * kCompletionsPerEntry;
     result = io_uring_queue_init_params(entries, &state->ring, &params);
   }
-  if (result < 0) return Error{-result, "cannot create an io_uring of the volume's loop"};
+  if (result == -EPERM || result == -ENOSYS) {
+    return Error{-result,
+                 "cannot create an io_uring: set kernel.io_uring_disabled to 0 and let the "
+                 "container's seccomp profile allow io_uring_setup"};
+  }
+  if (result < 0) return Error{-result, "cannot create an io_uring for the volume's loop"};
   state->ring_open = true;
   return std::unique_ptr<Loop>(new Loop(std::move(state)));
 }

@@ -1,5 +1,5 @@
-// Names one member function as a Completion, so that an object can have several kinds of requests on
-// the ring. A member of the object itself: it lives exactly as long as its owner.
+// Names one member function as a Completion, so that an object can have several kinds of requests
+// on the ring. A member of the object itself: it lives exactly as long as its owner.
 #pragma once
 
 #include "engine/loop/loop.h"

@@ -1,8 +1,8 @@
 // When a loop should look for its next completion for some microseconds before it sleeps.
 //
-// Falling asleep and being woken costs a client with one request in flight 15-20 us per request on a
-// virtual machine, half of the whole round trip. Spinning saves that while requests keep coming in
-// quick succession and is pure loss otherwise, so a spin without success doubles the number of
+// Falling asleep and being woken costs a client with one request in flight 15-20 us per request on
+// a virtual machine, half of the whole round trip. Spinning saves that while requests keep coming
+// in quick succession and is pure loss otherwise, so a spin without success doubles the number of
 // sleeps until the next one is tried: an idle or slow loop spends less than one spin in a thousand
 // sleeps. Measured with fio over a unix socket, 2 vCPUs, 4 KiB writes, one in flight: 20-24 k/s
 // without, 29-34 k/s with it when the machine is quiet.

@@ -245,8 +245,7 @@ uint32_t NbdConnection::Check(const nbd::Request& wire) const {
   uint16_t flags_allowed = nbd::kCommandFua;
   switch (command) {
     case Command::kFlush:
-      return wire.offset_bytes == 0 && wire.length_bytes == 0 &&
-                     (wire.flags & ~flags_allowed) == 0
+      return wire.offset_bytes == 0 && wire.length_bytes == 0 && (wire.flags & ~flags_allowed) == 0
                  ? 0
                  : nbd::kErrorInvalid;
     case Command::kRead:

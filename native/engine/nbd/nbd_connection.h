@@ -112,7 +112,7 @@ class NbdConnection final : public IoOwner {
 
   std::deque<NbdRequest> request_memory_;
   NbdRequest* free_requests_ = nullptr;
-  size_t requests_ = 0;   // taken and not yet released
+  size_t requests_ = 0;  // taken and not yet released
   size_t in_device_ = 0;
   size_t held_bytes_ = 0;  // chunks that are referenced and data of reads
 

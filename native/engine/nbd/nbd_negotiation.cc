@@ -92,8 +92,7 @@ size_t NbdNegotiation::ConsumeClientFlags(std::span<const std::byte> in) {
   const uint32_t flags = LoadBig<uint32_t>(in.data());
   constexpr uint32_t kKnown = nbd::kHandshakeFixedNewstyle | nbd::kHandshakeNoZeroes;
   // An unknown flag or an oldstyle client means that the two sides do not understand each other.
-  const bool understood =
-      (flags & ~kKnown) == 0 && (flags & nbd::kHandshakeFixedNewstyle) != 0;
+  const bool understood = (flags & ~kKnown) == 0 && (flags & nbd::kHandshakeFixedNewstyle) != 0;
   no_zeroes_ = (flags & nbd::kHandshakeNoZeroes) != 0;
   phase_ = understood ? Phase::kOptions : Phase::kClosed;
   return nbd::kClientFlagsBytes;
@@ -161,8 +160,8 @@ void NbdNegotiation::AnswerList(std::span<const std::byte> data,
   AppendReplyHeader(out, Option::kList, OptionReply::kAck, 0);
 }
 
-void NbdNegotiation::AnswerInfo(Option option, std::span<const std::byte> data,
-                                uint64_t size_bytes, std::vector<std::byte>& out) {
+void NbdNegotiation::AnswerInfo(Option option, std::span<const std::byte> data, uint64_t size_bytes,
+                                std::vector<std::byte>& out) {
   const InfoQuery query = ParseInfoQuery(data);
   if (!query.valid) {
     AppendError(out, option, OptionReply::kErrInvalid, "the lengths in the option disagree");

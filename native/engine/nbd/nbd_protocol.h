@@ -1,5 +1,5 @@
-// The NBD wire format as far as this server speaks it (fixed newstyle, simple replies), written from
-// the protocol document of the NBD project. Everything on the wire is big-endian.
+// The NBD wire format as far as this server speaks it (fixed newstyle, simple replies), written
+// from the protocol document of the NBD project. Everything on the wire is big-endian.
 #pragma once
 
 #include <cstddef>
@@ -46,8 +46,8 @@ inline constexpr uint16_t kFlagSendFua = 1U << 3;
 inline constexpr uint16_t kFlagSendTrim = 1U << 5;
 inline constexpr uint16_t kFlagSendWriteZeroes = 1U << 6;
 inline constexpr uint16_t kFlagCanMultiConn = 1U << 8;
-// CAN_MULTI_CONN holds because all connections end in one BlockDevice: a flush on any of them covers
-// every write that was answered before, whichever connection it came from.
+// CAN_MULTI_CONN holds because all connections end in one BlockDevice: a flush on any of them
+// covers every write that was answered before, whichever connection it came from.
 inline constexpr uint16_t kTransmissionFlags = kFlagHasFlags | kFlagSendFlush | kFlagSendFua |
                                                kFlagSendTrim | kFlagSendWriteZeroes |
                                                kFlagCanMultiConn;

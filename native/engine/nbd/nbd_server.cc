@@ -98,13 +98,15 @@ class NbdServer::Impl final : public RoundEnd {
 
  private:
   struct Client {
-    uint64_t id = 0;
+    uint64_t accepted_ns = 0;
     std::unique_ptr<NbdConnection> connection;
   };
 
   void OnAccepted(int result, uint32_t flags);
   void ArmAccept();
   void AddConnection(UniqueFd socket);
+  void ScheduleNegotiationCheck();
+  void AbortSlowNegotiations();
   void ReportClosed();
   // A timer task that is dropped when the server is gone by then.
   void After(uint64_t delay_ns, std::function<void()> task);
@@ -113,8 +115,8 @@ class NbdServer::Impl final : public RoundEnd {
   std::string socket_path_;
   BoundSocket socket_;
   std::vector<Client> connections_;
-  uint64_t next_id_ = 1;
   bool accept_armed_ = false;
+  bool negotiation_check_scheduled_ = false;
   bool closing_ = false;
   std::function<void()> closed_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);
@@ -153,15 +155,33 @@ void NbdServer::Impl::OnAccepted(int result, uint32_t /*flags*/) {
 }
 
 void NbdServer::Impl::AddConnection(UniqueFd socket) {
-  const uint64_t id = next_id_++;
   connections_.push_back(
-      Client{id, std::make_unique<NbdConnection>(shared_, std::move(socket))});
+      Client{shared_.loop.now_ns(), std::make_unique<NbdConnection>(shared_, std::move(socket))});
   connections_.back().connection->Start();
-  After(kNegotiationNsMax, [this, id] {
-    for (const Client& client : connections_) {
-      if (client.id == id && client.connection->negotiating()) client.connection->Abort();
-    }
+  ScheduleNegotiationCheck();
+}
+
+// One timer for all connections: a client that connects in a loop must not pile up timers.
+void NbdServer::Impl::ScheduleNegotiationCheck() {
+  if (negotiation_check_scheduled_) return;
+  negotiation_check_scheduled_ = true;
+  After(kNegotiationNsMax / 2, [this] {
+    negotiation_check_scheduled_ = false;
+    AbortSlowNegotiations();
   });
+}
+
+void NbdServer::Impl::AbortSlowNegotiations() {
+  bool any_left = false;
+  for (const Client& client : connections_) {
+    if (!client.connection->negotiating()) continue;
+    if (shared_.loop.now_ns() - client.accepted_ns >= kNegotiationNsMax) {
+      client.connection->Abort();
+    } else {
+      any_left = true;
+    }
+  }
+  if (any_left) ScheduleNegotiationCheck();
 }
 
 void NbdServer::Impl::OnRoundEnd() {

@@ -1,8 +1,8 @@
 // Serves one block device to NBD clients over a unix socket, on the volume's loop.
 //
 // Thread: the loop thread, or any before Loop::Run().
-// The socket appears at its path by rename, so a stale socket, or that of a predecessor that goes on
-// serving its clients, is replaced without a moment in which connecting fails.
+// The socket appears at its path by rename, so a stale socket, or that of a predecessor that goes
+// on serving its clients, is replaced without a moment in which connecting fails.
 #pragma once
 
 #include <cstddef>

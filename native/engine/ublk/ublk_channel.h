@@ -1,5 +1,5 @@
-// The border between a ublk queue and the kernel: the commands of its tags, the descriptors of their
-// requests, and the copying of their data. A port, so that tests can stand in for the kernel.
+// The border between a ublk queue and the kernel: the commands of its tags, the descriptors of
+// their requests, and the copying of their data. A port, so that tests can stand in for the kernel.
 //
 // Thread: the loop thread.
 #pragma once

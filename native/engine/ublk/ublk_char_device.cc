@@ -25,12 +25,11 @@ Result<std::unique_ptr<UblkCharDevice>> UblkCharDevice::Open(uint32_t device_id,
   const auto page_bytes = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   const size_t bytes = queue_depth * sizeof(ublk::IoDescriptor);
   const size_t mapped_bytes = (bytes + page_bytes - 1) / page_bytes * page_bytes;
-  void* mapped = ::mmap(nullptr, mapped_bytes, PROT_READ, MAP_SHARED | MAP_POPULATE,
-                        fd.value().get(), 0);
+  void* mapped =
+      ::mmap(nullptr, mapped_bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, fd.value().get(), 0);
   if (mapped == MAP_FAILED) return Error{errno, "cannot map the descriptors of the ublk device"};
-  return std::unique_ptr<UblkCharDevice>(
-      new UblkCharDevice(std::move(fd.value()), static_cast<const ublk::IoDescriptor*>(mapped),
-                         mapped_bytes));
+  return std::unique_ptr<UblkCharDevice>(new UblkCharDevice(
+      std::move(fd.value()), static_cast<const ublk::IoDescriptor*>(mapped), mapped_bytes));
 }
 
 UblkCharDevice::~UblkCharDevice() {

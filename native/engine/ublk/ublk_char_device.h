@@ -1,6 +1,7 @@
 // /dev/ublkcN with the mapping of its descriptors: the real UblkChannel.
 //
-// Thread: Open() and the destructor on any but the loop thread (opening waits), the rest on the loop
+// Thread: Open() and the destructor on any but the loop thread (opening waits), the rest on the
+// loop
 //   thread. Only one process can have it open; closing is what lets the next one in.
 // REQUIRES at destruction: on Linux before 6.16 the ring that carried its commands is closed; on
 //   later kernels that, or all tags were aborted.

@@ -19,7 +19,8 @@ namespace weir {
 namespace {
 
 constexpr unsigned kRingEntries = 16;
-constexpr uint64_t kFeaturesNeeded = ublk::kFeatureUserRecovery | ublk::kFeatureUserRecoveryReissue |
+constexpr uint64_t kFeaturesNeeded = ublk::kFeatureUserRecovery |
+                                     ublk::kFeatureUserRecoveryReissue |
                                      ublk::kFeatureCmdIoctlEncode | ublk::kFeatureUserCopy;
 constexpr uint64_t kFeaturesWelcome =
     ublk::kFeatureUpdateSize | ublk::kFeatureQuiesce | ublk::kFeatureNoAutoPartScan;
@@ -161,8 +162,9 @@ Result<UblkDeviceInfo> UblkControl::Add(const UblkAddOptions& options) {
   // CMD_IOCTL_ENCODE is how this code speaks; some drivers do not list it.
   constexpr uint64_t kListed = kFeaturesNeeded & ~ublk::kFeatureCmdIoctlEncode;
   if ((features.value() & kListed) != kListed) {
-    return Error{ENOTSUP, "cannot use this kernel's ublk driver: it lacks user recovery or user "
-                          "copy; use Linux 6.7 or newer"};
+    return Error{ENOTSUP,
+                 "cannot use this kernel's ublk driver: it lacks user recovery or user "
+                 "copy; use Linux 6.7 or newer"};
   }
   auto call = std::make_unique<Call>(ublk::kAddDevice, static_cast<uint32_t>(options.id),
                                      sizeof(ublk::DeviceInfo));
@@ -231,8 +233,9 @@ Result<void> UblkControl::Delete(uint32_t id) {
 Result<void> UblkControl::UpdateSize(uint32_t id, uint64_t size_bytes) {
   const int result = Command(ublk::kUpdateSize, id, size_bytes >> ublk::kSectorShift);
   if (result == -EOPNOTSUPP || result == -EINVAL) {
-    return Error{ENOTSUP, "cannot grow a live ublk device on this kernel: detach the volume and "
-                          "attach it again, or use Linux 6.16 or newer"};
+    return Error{ENOTSUP,
+                 "cannot grow a live ublk device on this kernel: detach the volume and "
+                 "attach it again, or use Linux 6.16 or newer"};
   }
   return ResultOf(result, "cannot change the size of the ublk device");
 }

@@ -1,9 +1,9 @@
 // Control of ublk devices: making, starting, recovering, growing and removing them.
 //
-// Thread: one caller at a time, never a loop thread: every call blocks, up to kDeadlineNs (START and
-// END_USER_RECOVERY even wait for what the loop thread does meanwhile).
-// Failure: an Error with the kernel's errno. A command that outlives its deadline keeps its memory,
-// because the kernel may still write to it.
+// Thread: one caller at a time, never a loop thread: every call blocks, up to kDeadlineNs (START
+// and END_USER_RECOVERY even wait for what the loop thread does meanwhile). Failure: an Error with
+// the kernel's errno. A command that outlives its deadline keeps its memory, because the kernel may
+// still write to it.
 #pragma once
 
 #include <cstdint>

@@ -15,7 +15,8 @@ namespace weir {
 
 // ENOENT, ENXIO: the ublk_drv module is not loaded.
 Result<UniqueFd> OpenUblkControlNode();
-// Waits up to `deadline_ns` for the device to appear and for the process that had it to let go of it.
+// Waits up to `deadline_ns` for the device to appear and for the process that had it to let go of
+// it.
 Result<UniqueFd> OpenUblkCharNode(uint32_t device_id, uint64_t deadline_ns);
 // Makes /dev/ublkbN if it is absent and returns the path. The device must have been started.
 Result<std::string> EnsureUblkBlockNode(uint32_t device_id, uint64_t deadline_ns);

@@ -33,8 +33,8 @@ UblkQueue::UblkQueue(Loop& loop, BlockDevice& device, std::unique_ptr<UblkChanne
       channel_(std::move(channel)),
       requests_(config.depth) {
   left_behind_.reserve(config.depth);
-  void* mapped = ::mmap(nullptr, size_t{config.depth} * config.max_io_bytes,
-                        PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* mapped = ::mmap(nullptr, size_t{config.depth} * config.max_io_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   WEIR_CHECK(mapped != MAP_FAILED);
   buffers_ = static_cast<std::byte*>(mapped);
   tags_.reserve(config.depth);
@@ -47,9 +47,7 @@ UblkQueue::UblkQueue(Loop& loop, BlockDevice& device, std::unique_ptr<UblkChanne
   }
 }
 
-UblkQueue::~UblkQueue() {
-  ::munmap(buffers_, size_t{config_.depth} * config_.max_io_bytes);
-}
+UblkQueue::~UblkQueue() { ::munmap(buffers_, size_t{config_.depth} * config_.max_io_bytes); }
 
 void UblkQueue::Begin(std::function<void()> all_aborted) {
   all_aborted_ = std::move(all_aborted);

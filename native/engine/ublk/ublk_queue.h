@@ -3,12 +3,13 @@
 //
 // Thread: the loop thread; construction and destruction anywhere.
 // Invariants: (1) a delivered request is in the device, committed, or left to the next server,
-//   never two of them; (2) a result is the whole length or an error, never a short success; (3) after
-//   Freeze() has called back nothing that this queue started can still change the volume (I9).
+//   never two of them; (2) a result is the whole length or an error, never a short success; (3)
+//   after Freeze() has called back nothing that this queue started can still change the volume
+//   (I9).
 // Ways to end: Freeze() and UblkControl::Quiesce() (6.16+): all tags are aborted, OnAllAborted.
-//   Freeze(), stop and join the loop's thread, destroy the loop, destroy the queue (any kernel): the
-//   device is QUIESCED and waits for the next server. UblkControl::Stop(): the device is going away,
-//   all tags are aborted.
+//   Freeze(), stop and join the loop's thread, destroy the loop, destroy the queue (any kernel):
+//   the device is QUIESCED and waits for the next server. UblkControl::Stop(): the device is going
+//   away, all tags are aborted.
 #pragma once
 
 #include <cstddef>
@@ -75,9 +76,9 @@ class UblkQueue final : public IoOwner {
   BlockDevice& device_;
   const UblkQueueConfig config_;
   std::unique_ptr<UblkChannel> channel_;
-  std::byte* buffers_ = nullptr;            // depth * max_io_bytes, touched only as far as used
-  std::vector<std::byte*> free_buffers_;    // a stack: the warm one goes first
-  std::vector<TagRequest> requests_;        // by tag
+  std::byte* buffers_ = nullptr;          // depth * max_io_bytes, touched only as far as used
+  std::vector<std::byte*> free_buffers_;  // a stack: the warm one goes first
+  std::vector<TagRequest> requests_;      // by tag
   std::vector<Tag> tags_;
   size_t in_device_ = 0;
   size_t aborted_ = 0;

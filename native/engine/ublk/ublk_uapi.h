@@ -1,6 +1,6 @@
-// The ublk kernel interface as far as Weir uses it (Documentation/block/ublk.rst; Linux 6.7 to 7.2).
-// Kept here because the distribution's headers are older than the kernels that Weir runs on; what a
-// kernel really offers is asked with GET_FEATURES.
+// The ublk kernel interface as far as Weir uses it (Documentation/block/ublk.rst; Linux 6.7
+// to 7.2). Kept here because the distribution's headers are older than the kernels that Weir runs
+// on; what a kernel really offers is asked with GET_FEATURES.
 #pragma once
 
 #include <sys/ioctl.h>
@@ -64,7 +64,8 @@ struct DiscardParams {
 };
 static_assert(sizeof(DiscardParams) == 20);
 
-// The kernel reads and writes at most `len` bytes, so parameters that it knows beyond these stay zero.
+// The kernel reads and writes at most `len` bytes, so parameters that it knows beyond these stay
+// zero.
 struct Params {
   uint32_t len = 0;
   uint32_t types = 0;

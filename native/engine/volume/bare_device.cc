@@ -14,8 +14,7 @@ void NullDevice::Submit(IoRequest* request) {
   request->owner->OnIoDone(request, 0);
 }
 
-Result<std::unique_ptr<FileDevice>> FileDevice::Open(const std::string& path,
-                                                     uint64_t size_bytes) {
+Result<std::unique_ptr<FileDevice>> FileDevice::Open(const std::string& path, uint64_t size_bytes) {
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd.valid()) return Error{errno, "cannot open the file of the bare target"};
   if (::ftruncate(fd.get(), static_cast<off_t>(size_bytes)) != 0) {
@@ -24,9 +23,7 @@ Result<std::unique_ptr<FileDevice>> FileDevice::Open(const std::string& path,
   return std::unique_ptr<FileDevice>(new FileDevice(std::move(fd), size_bytes));
 }
 
-void FileDevice::Submit(IoRequest* request) {
-  request->owner->OnIoDone(request, Serve(*request));
-}
+void FileDevice::Submit(IoRequest* request) { request->owner->OnIoDone(request, Serve(*request)); }
 
 int FileDevice::Serve(const IoRequest& request) const {
   int result = 0;

@@ -1,5 +1,5 @@
-// The bare targets that benchmarks compare a volume with: what a transport costs by itself, and what
-// it costs with one file behind it.
+// The bare targets that benchmarks compare a volume with: what a transport costs by itself, and
+// what it costs with one file behind it.
 //
 // Thread: the loop thread; every request is answered inside Submit().
 #pragma once

@@ -12,7 +12,7 @@ Volume::Volume(const Parts& parts, const VolumeConfig& config)
       host_(*parts.host),
       config_(config) {}
 
-Volume::~Volume() { loop_.RemoveRoundEnd(this); }
+Volume::~Volume() = default;
 
 Result<std::unique_ptr<Volume>> Volume::Open(const Parts& parts, const VolumeConfig& config,
                                              VolumeBase base) {

@@ -2,8 +2,8 @@
 // journal order. ARCHITECTURE.md tells the flows; invariants I1-I4, I8 are kept here.
 //
 // Thread: everything runs on the volume's loop thread. Callbacks given to methods are called on it too.
-// Ownership: the loop, the cache and the workers belong to the caller and outlive the volume. Destroy it
-//   after the loop's thread was joined and both workers have run what was posted before that.
+// Ownership: the loop, the cache and the workers belong to the caller. Destroy the volume after the loop's
+//   thread was joined, both workers have run what was posted before that, and the ring was closed.
 // Crash: whatever was acknowledged is in the journal's page cache; replay is Open() itself.
 #pragma once
 

@@ -64,12 +64,12 @@ void VolumeServer::Close() {
   thread_.join();
   Drain(*parts_.background);
   Drain(*parts_.foreground);
-  // The queue thread has gone; only now may its ring be closed (6.12 corrupts the other way round), and the
-  // ring goes before what its requests point to.
+  // The thread has gone; only now may its ring be closed (Linux 6.12 corrupts memory the other way round),
+  // and the ring goes before the buffers that its requests point to.
+  loop_.reset();
   ublk.reset();
   nbd.reset();
   volume_.reset();
-  loop_.reset();
 }
 
 }  // namespace weir

@@ -11,11 +11,7 @@
 
 #include "engine/loop/loop.h"
 #include "engine/nbd/nbd_server.h"
-#if __has_include("engine/ublk/ublk_queue.h")
 #include "engine/ublk/ublk_queue.h"
-#else
-namespace weir { class UblkQueue {}; }
-#endif
 #include "engine/volume/volume.h"
 
 namespace weir {
@@ -45,6 +41,8 @@ class VolumeServer {
   [[nodiscard]] Loop& loop() noexcept { return *loop_; }
   std::unique_ptr<NbdServer> nbd;
   std::unique_ptr<UblkQueue> ublk;
+  uint32_t ublk_id = 0;              // while ublk is there
+  std::function<void()> ublk_gone;   // once, when the queue has ended
 
  private:
   void Run(VolumeConfig config, VolumeBase base, std::function<void(Result<VolumeStats>)> opened);

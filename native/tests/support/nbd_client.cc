@@ -56,8 +56,8 @@ NbdClient::NbdClient(const std::string& socket_path)
   address.sun_family = AF_UNIX;
   WEIR_CHECK(socket_path.size() < sizeof(address.sun_path));
   std::memcpy(address.sun_path, socket_path.data(), socket_path.size());
-  WEIR_CHECK(::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address),
-                       sizeof(address)) == 0);
+  WEIR_CHECK(
+      ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
 }
 
 bool NbdClient::Negotiate(const std::string& export_name) {
@@ -65,8 +65,8 @@ bool NbdClient::Negotiate(const std::string& export_name) {
   std::vector<std::byte> hello;
   Append<uint32_t>(hello, nbd::kHandshakeFixedNewstyle | nbd::kHandshakeNoZeroes);
   if (!SendBytes(hello)) return false;
-  if (!SendBytes(EncodeOption(static_cast<uint32_t>(nbd::Option::kGo),
-                              EncodeInfoQuery(export_name)))) {
+  if (!SendBytes(
+          EncodeOption(static_cast<uint32_t>(nbd::Option::kGo), EncodeInfoQuery(export_name)))) {
     return false;
   }
   for (;;) {
@@ -135,8 +135,7 @@ std::optional<uint32_t> NbdClient::Write(uint64_t offset_bytes, std::span<const 
 }
 
 std::optional<uint32_t> NbdClient::Read(uint64_t offset_bytes, std::span<std::byte> data) {
-  const auto error =
-      Simple(nbd::Command::kRead, offset_bytes, static_cast<uint32_t>(data.size()));
+  const auto error = Simple(nbd::Command::kRead, offset_bytes, static_cast<uint32_t>(data.size()));
   if (!error || *error != 0) return error;
   const auto bytes = ReceiveBytes(data.size());
   if (!bytes) return std::nullopt;
@@ -147,8 +146,8 @@ std::optional<uint32_t> NbdClient::Read(uint64_t offset_bytes, std::span<std::by
 std::optional<uint32_t> NbdClient::Simple(nbd::Command command, uint64_t offset_bytes,
                                           uint32_t length_bytes, uint16_t flags) {
   const uint64_t cookie = next_cookie_++;
-  if (!SendRequest({nbd::kRequestMagic, flags, static_cast<uint16_t>(command), cookie,
-                    offset_bytes, length_bytes})) {
+  if (!SendRequest({nbd::kRequestMagic, flags, static_cast<uint16_t>(command), cookie, offset_bytes,
+                    length_bytes})) {
     return std::nullopt;
   }
   const auto reply = ReceiveReply();

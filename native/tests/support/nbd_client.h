@@ -1,4 +1,5 @@
-// A blocking NBD client for tests: speaks the protocol byte by byte, so that a test can also break it.
+// A blocking NBD client for tests: speaks the protocol byte by byte, so that a test can also break
+// it.
 #pragma once
 
 #include <cstddef>
@@ -42,8 +43,8 @@ class NbdClient {
   std::optional<uint32_t> Write(uint64_t offset_bytes, std::span<const std::byte> data,
                                 uint16_t flags = 0);
   std::optional<uint32_t> Read(uint64_t offset_bytes, std::span<std::byte> data);
-  std::optional<uint32_t> Simple(nbd::Command command, uint64_t offset_bytes,
-                                 uint32_t length_bytes, uint16_t flags = 0);
+  std::optional<uint32_t> Simple(nbd::Command command, uint64_t offset_bytes, uint32_t length_bytes,
+                                 uint16_t flags = 0);
   void Disconnect();
   void Reset() { socket_.Reset(); }
 
@@ -55,8 +56,7 @@ class NbdClient {
 };
 
 [[nodiscard]] std::vector<std::byte> EncodeRequest(const nbd::Request& request);
-[[nodiscard]] std::vector<std::byte> EncodeOption(uint32_t option,
-                                                  std::span<const std::byte> data);
+[[nodiscard]] std::vector<std::byte> EncodeOption(uint32_t option, std::span<const std::byte> data);
 // The body of NBD_OPT_INFO and NBD_OPT_GO.
 [[nodiscard]] std::vector<std::byte> EncodeInfoQuery(const std::string& export_name,
                                                      std::span<const uint16_t> infos = {});

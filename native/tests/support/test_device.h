@@ -47,7 +47,7 @@ class TestDevice final : public BlockDevice {
   }
 
   bool hold = false;
-  int result = 0;           // of every request from now on
+  int result = 0;  // of every request from now on
   std::vector<Seen> seen;
   std::atomic<int> submitted{0};  // any thread may read it
 

@@ -1,11 +1,11 @@
 // Small valid objects for tests of the protocol.
 
-import { asEpoch, asNonce, asSeq, asVolumeUid } from "../../runtime/ids.ts";
-import type { Nonce, VolumeUid } from "../../runtime/ids.ts";
-import type { Random } from "../../runtime/ports.ts";
-import { encodeChunk } from "../chunk-codec.ts";
-import { BLOCK_BYTES } from "../limits.ts";
-import { encodeSegment } from "../segment-codec.ts";
+import { asEpoch, asNonce, asSeq, asVolumeUid } from "../../../core/runtime/ids.ts";
+import type { Nonce, VolumeUid } from "../../../core/runtime/ids.ts";
+import type { Random } from "../../../core/runtime/ports.ts";
+import { encodeChunk } from "../../../core/log/chunk-codec.ts";
+import { BLOCK_BYTES } from "../../../core/log/limits.ts";
+import { encodeSegment } from "../../../core/log/segment-codec.ts";
 
 export const GIB = 2 ** 30;
 export const JOURNAL = asNonce("1f1e1d1c1b1a19181716151413121110");

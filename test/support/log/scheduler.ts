@@ -1,8 +1,8 @@
-// A deterministic scheduler for tests of the protocol: every store call and every sleep of every actor is a
-// step, and a seeded random chooses which waiting step happens next. One seed, one run.
+// A deterministic scheduler for tests of the protocol: every store call and every sleep of every
+// actor is a step, and a seeded random chooses which waiting step happens next. One seed, one run.
 
-import type { Clock, DeadlineSignal } from "../../runtime/ports.ts";
-import type { SeededRandom } from "../../runtime/seeded-random.ts";
+import type { Clock, DeadlineSignal } from "../../../core/runtime/ports.ts";
+import type { SeededRandom } from "../../../core/runtime/seeded-random.ts";
 
 /** More steps than any run needs: beyond it, something waits for ever or repeats for ever. */
 const STEPS_MAX = 20_000;
@@ -32,12 +32,12 @@ export class Scheduler {
 
   /** Runs steps in random order until all actors have ended; returns how each did. */
   async run<T>(actors: readonly Promise<T>[]): Promise<readonly PromiseSettledResult<T>[]> {
-    let ended = false;
+    const state = { ended: false };
     const all = Promise.allSettled(actors).finally(() => {
-      ended = true;
+      state.ended = true;
     });
     await settle();
-    for (let steps = 0; !ended; steps += 1) {
+    for (let steps = 0; !state.ended; steps += 1) {
       const [next] = this.#waiting.splice(this.#random.integer(this.#waiting.length), 1);
       if (next === undefined) throw new Error("the actors wait for nothing that can happen");
       if (steps > STEPS_MAX) throw new Error(`more than ${STEPS_MAX} steps: something never ends`);

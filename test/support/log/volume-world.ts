@@ -1,24 +1,26 @@
-// A volume with several writers, readers and a janitor in one scheduled run, and a judge who knows the truth.
+// A volume with several writers, readers and a janitor in one scheduled run, and a judge who knows
+// the truth.
 //
-// The truth comes from the bucket alone and from what the janitor took out of it, by the shortest reading of
-// FORMAT.md's rules: epoch by epoch, numbers from 1 to the first SEAL or the first missing one.
+// The truth comes from the bucket alone and from what the janitor took out of it, by the shortest
+// reading of FORMAT.md's rules: epoch by epoch, numbers from 1 to the first SEAL or the first
+// missing one.
 
-import { WeirError } from "../../runtime/errors.ts";
-import { comparePositions } from "../../runtime/ids.ts";
-import type { Epoch, Nonce, Position, Seq, VolumeUid } from "../../runtime/ids.ts";
-import { asEpoch, asSeq } from "../../runtime/ids.ts";
-import { FakeClock } from "../../runtime/fake-clock.ts";
-import { SeededRandom } from "../../runtime/seeded-random.ts";
-import { MemoryStore } from "../../store/memory-store.ts";
-import type { ObjectStore } from "../../store/object-store.ts";
-import { findCheckpoint, writeCheckpoint } from "../checkpoints.ts";
-import type { LogContext } from "../context.ts";
-import { logKey, logPrefix, parseLogKey } from "../keys.ts";
-import { LogWriter } from "../log-writer.ts";
-import { openLog, readLog } from "../open-log.ts";
-import type { LogView, OpenedLog } from "../open-log.ts";
-import { decodeLogHeader } from "../segment-codec.ts";
-import { createVolume } from "../volumes.ts";
+import { WeirError } from "../../../core/runtime/errors.ts";
+import { comparePositions } from "../../../core/runtime/ids.ts";
+import type { Epoch, Nonce, Position, Seq, VolumeUid } from "../../../core/runtime/ids.ts";
+import { asEpoch, asSeq } from "../../../core/runtime/ids.ts";
+import { FakeClock } from "../../../core/runtime/fake-clock.ts";
+import { SeededRandom } from "../../../core/runtime/seeded-random.ts";
+import { MemoryStore } from "../../../core/store/memory-store.ts";
+import type { ObjectStore } from "../../../core/store/object-store.ts";
+import { findCheckpoint, writeCheckpoint } from "../../../core/log/checkpoints.ts";
+import type { LogContext } from "../../../core/log/context.ts";
+import { logKey, logPrefix, parseLogKey } from "../../../core/log/keys.ts";
+import { LogWriter } from "../../../core/log/log-writer.ts";
+import { openLog, readLog } from "../../../core/log/open-log.ts";
+import type { LogView, OpenedLog } from "../../../core/log/open-log.ts";
+import { decodeLogHeader } from "../../../core/log/segment-codec.ts";
+import { createVolume } from "../../../core/log/volumes.ts";
 import { GIB, JOURNAL, sampleSegment } from "./samples.ts";
 import { ScheduledStore } from "./scheduled-store.ts";
 import { ScheduledClock, Scheduler } from "./scheduler.ts";
@@ -53,7 +55,7 @@ export interface WriterLife {
   readonly store: ScheduledStore;
   opened?: OpenedLog;
   /** The first fault that ended it. */
-  fault?: unknown;
+  fault?: Error;
   /** Commits one segment more; set once it is open. */
   commitNext?: () => Promise<void>;
 }
@@ -126,7 +128,7 @@ export class VolumeWorld {
         if (options.checkpoints) await this.#checkpoint(context, { epoch, seq: asSeq(last) });
       }
     } catch (cause) {
-      life.fault = cause;
+      life.fault = asError(cause);
     }
   }
 
@@ -139,7 +141,10 @@ export class VolumeWorld {
     return this.#parts.open({ ...this.#contextOf(store), volume: this.volume, writer: "third" });
   }
 
-  /** The janitor with no grace at all: deletes everything that the newest checkpoint covers, when it likes. */
+  /**
+   * The janitor with no grace at all: deletes everything that the newest checkpoint covers, when it
+   * likes.
+   */
   async liveAsJanitor(rounds: number): Promise<void> {
     const context = this.#contextOf(this.client({ name: "janitor", faultRate: 0 }));
     for (let round = 0; round < rounds; round += 1) {
@@ -158,7 +163,8 @@ export class VolumeWorld {
   /** The committed log: nonces in order. `before` leaves out that epoch and later ones. */
   async truth(before?: Epoch): Promise<readonly (Position & { nonce: Nonce })[]> {
     const committed: (Position & { nonce: Nonce })[] = [];
-    for (let epoch = 1; before === undefined || epoch < before; epoch += 1) {
+    const end = before ?? Number.MAX_SAFE_INTEGER;
+    for (let epoch = 1; epoch < end; epoch += 1) {
       for (let seq = 1; ; seq += 1) {
         const bytes = await this.#everAt({ epoch: asEpoch(epoch), seq: asSeq(seq) });
         if (bytes === undefined) return committed;
@@ -244,6 +250,10 @@ export class VolumeWorld {
     const found = await this.bucket.get(key);
     return found.kind === "found" ? found.bytes : undefined;
   }
+}
+
+export function asError(cause: unknown): Error {
+  return cause instanceof Error ? cause : new Error("something odd was thrown", { cause });
 }
 
 export function isFenced(cause: unknown): boolean {

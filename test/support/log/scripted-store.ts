@@ -1,7 +1,12 @@
-// A store in which the test scripts the next outcomes of create, get and list; what is not scripted goes on to the
-// store behind it.
+// A store in which the test scripts the next outcomes of create, get and list; what is not scripted
+// goes on to the store behind it.
 
-import type { CreateOutcome, GetOutcome, ListPage, ObjectStore } from "../../store/object-store.ts";
+import type {
+  CreateOutcome,
+  GetOutcome,
+  ListPage,
+  ObjectStore,
+} from "../../../core/store/object-store.ts";
 
 type CreateScript = (apply: () => Promise<CreateOutcome>) => Promise<CreateOutcome>;
 

@@ -1,10 +1,10 @@
 // The ports for unit tests of the protocol: a counted store in memory, a clock that stands still.
 
-import { FakeClock } from "../../runtime/fake-clock.ts";
-import { SeededRandom } from "../../runtime/seeded-random.ts";
-import { CountingStore } from "../../store/counting-store.ts";
-import { MemoryStore } from "../../store/memory-store.ts";
-import type { LogContext } from "../context.ts";
+import { FakeClock } from "../../../core/runtime/fake-clock.ts";
+import { SeededRandom } from "../../../core/runtime/seeded-random.ts";
+import { CountingStore } from "../../../core/store/counting-store.ts";
+import { MemoryStore } from "../../../core/store/memory-store.ts";
+import type { LogContext } from "../../../core/log/context.ts";
 
 export interface MemoryContext extends LogContext {
   readonly store: CountingStore;

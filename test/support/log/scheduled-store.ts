@@ -1,14 +1,14 @@
-// One client's view of a shared bucket. The bucket itself is atomic, as S3 is; what this view adds is when a
-// request takes effect, and what of the answer arrives:
+// One client's view of a shared bucket. The bucket itself is atomic, as S3 is; what this view adds
+// is when a request takes effect, and what of the answer arrives:
 // - lost after: applied, but the answer is lost (ambiguous)
 // - lost before: never applied, and the answer says nothing (ambiguous)
-// - late: the answer is lost, and the request is applied at any later time, even after its client died
+// - late: the answer is lost, and the request is applied later, even after its client died
 // - own 412: applied twice by something on the way, so the answer is "exists"
 // - conflict: 409, not applied
 // - unavailable: a GET or LIST that fails
 
-import { WeirError } from "../../runtime/errors.ts";
-import type { SeededRandom } from "../../runtime/seeded-random.ts";
+import { WeirError } from "../../../core/runtime/errors.ts";
+import type { SeededRandom } from "../../../core/runtime/seeded-random.ts";
 import type {
   ByteRange,
   CallOptions,
@@ -16,7 +16,7 @@ import type {
   GetOutcome,
   ListPage,
   ObjectStore,
-} from "../../store/object-store.ts";
+} from "../../../core/store/object-store.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 const FAULTS = ["lost-after", "lost-before", "late", "own-412", "conflict"] as const;
@@ -56,23 +56,14 @@ export class ScheduledStore implements ObjectStore {
     const fault = this.#chooseFault();
     return this.#call(`PUT ${shortKey(key)} ${fault}`, async () => {
       this.#count(fault);
-      switch (fault) {
-        case "none":
-          return bucket.create(key, body);
-        case "lost-after":
-          await bucket.create(key, body);
-          return { kind: "ambiguous", cause: new Error(fault) };
-        case "lost-before":
-          return { kind: "ambiguous", cause: new Error(fault) };
-        case "late":
-          void scheduler.step(`late PUT ${shortKey(key)}`, () => bucket.create(key, body));
-          return { kind: "ambiguous", cause: new Error(fault) };
-        case "own-412":
-          await bucket.create(key, body);
-          return { kind: "exists" };
-        case "conflict":
-          return { kind: "conflict" };
+      if (fault === "none") return bucket.create(key, body);
+      if (fault === "conflict") return { kind: "conflict" };
+      if (fault === "late") {
+        void scheduler.step(`late PUT ${shortKey(key)}`, () => bucket.create(key, body));
       }
+      if (fault === "lost-after" || fault === "own-412") await bucket.create(key, body);
+      if (fault === "own-412") return { kind: "exists" };
+      return { kind: "ambiguous", cause: new Error(fault) };
     });
   }
 

@@ -1,0 +1,134 @@
+#include "engine/volume/ublk_transport.h"
+
+#include <cerrno>
+#include <future>
+#include <memory>
+#include <utility>
+
+#include "engine/ublk/ublk_char_device.h"
+#include "engine/ublk/ublk_nodes.h"
+
+namespace weir {
+namespace {
+
+// Runs `step` on the volume's loop and waits for it.
+template <typename Step>
+void OnLoop(VolumeServer& server, Step step) {
+  std::promise<void> done;
+  server.With([&](VolumeServer& at) {
+    step(at);
+    done.set_value();
+  });
+  done.get_future().wait();
+}
+
+uint64_t SizeOf(VolumeServer& server) {
+  uint64_t size_bytes = 0;
+  OnLoop(server, [&](VolumeServer& at) { size_bytes = at.volume().size_bytes(); });
+  return size_bytes;
+}
+
+// A device that waits for its next server, or a new one.
+Result<UblkDeviceInfo> Obtain(VolumeServer& server, UblkControl& control, const UblkStart& start,
+                              bool* recover) {
+  *recover = false;
+  if (start.recover) {
+    const auto info = control.Info(static_cast<uint32_t>(start.id));
+    const bool gone = !info.ok() && (info.error().code == ENODEV || info.error().code == ENOENT);
+    if (!gone) {
+      if (!info.ok()) return info;
+      const auto begun = control.StartRecovery(info.value().id);
+      if (!begun.ok()) return begun.error();
+      *recover = true;
+      return info;
+    }
+  }
+  auto added = control.Add({.queue_depth = start.depth, .id = start.id});
+  if (!added.ok()) return added;
+  const UblkDeviceInfo& info = added.value();
+  const auto set = control.SetParams(info.id, SizeOf(server), info.max_io_bytes);
+  if (set.ok()) return added;
+  (void)control.Delete(info.id);
+  return set.error();
+}
+
+// Fetches the tags on the loop while this thread waits in START_DEV or END_USER_RECOVERY.
+Result<void> Serve(VolumeServer& server, UblkControl& control, const UblkDeviceInfo& info,
+                   bool recover) {
+  auto channel = UblkCharDevice::Open(info.id, info.queue_depth, UblkControl::kDeadlineNs);
+  if (!channel.ok()) return channel.error();
+  auto queue = std::make_unique<UblkQueue>(
+      server.loop(), server.volume(), std::move(channel.value()),
+      UblkQueueConfig{.depth = info.queue_depth, .max_io_bytes = info.max_io_bytes});
+  OnLoop(server, [&](VolumeServer& at) {
+    at.ublk = std::move(queue);
+    at.ublk_id = info.id;
+    at.ublk->Begin([&at] {
+      // In a task of its own: the queue is still on the stack.
+      at.loop().Post([&at] {
+        at.ublk.reset();
+        if (at.ublk_gone) std::exchange(at.ublk_gone, nullptr)();
+      });
+    });
+  });
+  const auto live = recover ? control.EndRecovery(info.id) : control.Start(info.id);
+  if (!live.ok()) return live;
+  const auto node = EnsureUblkBlockNode(info.id, UblkControl::kDeadlineNs);
+  if (!node.ok()) return node.error();
+  return {};
+}
+
+}  // namespace
+
+Result<uint32_t> StartUblk(VolumeServer& server, UblkControl& control, const UblkStart& start) {
+  bool serving = false;
+  OnLoop(server, [&](VolumeServer& at) { serving = at.ublk != nullptr; });
+  if (serving) return Error{EEXIST, "the volume is served over ublk already"};
+  bool recover = false;
+  const auto info = Obtain(server, control, start, &recover);
+  if (!info.ok()) return info.error();
+  const auto served = Serve(server, control, info.value(), recover);
+  if (!served.ok()) {
+    // A recovered device has requests waiting: it is kept for another try, never removed (I9).
+    if (!recover) (void)StopUblk(server, control);
+    return served.error();
+  }
+  if (recover) {
+    // Growth that was recorded before the crash, but not yet told.
+    const auto size = control.GetSizeBytes(info.value().id);
+    if (size.ok() && size.value() < SizeOf(server)) (void)ResizeUblk(server, control);
+  }
+  return info.value().id;
+}
+
+Result<void> StopUblk(VolumeServer& server, UblkControl& control) {
+  std::promise<void> gone;
+  bool serving = false;
+  uint32_t id = 0;
+  OnLoop(server, [&](VolumeServer& at) {
+    serving = at.ublk != nullptr;
+    id = at.ublk_id;
+    if (serving) at.ublk_gone = [&gone] { gone.set_value(); };
+  });
+  if (!serving) return {};
+  const auto stopped = control.Stop(id);
+  if (!stopped.ok()) {
+    OnLoop(server, [](VolumeServer& at) { at.ublk_gone = nullptr; });
+    return stopped;
+  }
+  gone.get_future().wait();
+  return control.Delete(id);
+}
+
+Result<void> ResizeUblk(VolumeServer& server, UblkControl& control) {
+  bool serving = false;
+  uint32_t id = 0;
+  OnLoop(server, [&](VolumeServer& at) {
+    serving = at.ublk != nullptr;
+    id = at.ublk_id;
+  });
+  if (!serving) return {};
+  return control.UpdateSize(id, SizeOf(server));
+}
+
+}  // namespace weir

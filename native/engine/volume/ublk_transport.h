@@ -1,0 +1,29 @@
+// Brings a served volume to a ublk device and takes it away again, in the order the kernels need.
+//
+// Thread: a control thread; every call blocks and takes steps on the volume's loop in between.
+// Crash: a device that was started waits QUIESCED and is taken up with `recover`; one that was only added is
+// dead and removed by Start's own error path, or by hand.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/base/result.h"
+#include "engine/ublk/ublk_control.h"
+#include "engine/volume/volume_server.h"
+
+namespace weir {
+
+struct UblkStart {
+  int32_t id = -1;       // -1: the kernel chooses
+  uint16_t depth = 128;
+  bool recover = false;  // take over device `id`; if it is gone (a reboot), make it anew
+};
+
+// Returns the device's number; /dev/ublkb<number> is there then.
+Result<uint32_t> StartUblk(VolumeServer& server, UblkControl& control, const UblkStart& start);
+// Ends all I/O and removes the device. A volume without one is fine.
+Result<void> StopUblk(VolumeServer& server, UblkControl& control);
+// Tells the kernel the volume's present size. ENOTSUP before Linux 6.16.
+Result<void> ResizeUblk(VolumeServer& server, UblkControl& control);
+
+}  // namespace weir

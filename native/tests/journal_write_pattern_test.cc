@@ -1,0 +1,121 @@
+// Goal: the journal writes the way its speed and its safety rest on: whole pages, one write per file
+//   and commit, no reads, no growth of memory in the steady state.
+// Method: the recorded operations of a journal on the simulated disk.
+#include <gtest/gtest.h>
+
+#include "engine/journal/background.h"
+#include "tests/support/journal_model.h"
+
+namespace weir::test {
+namespace {
+
+constexpr uint32_t kFileBytes = 8U << 20;
+
+std::unique_ptr<Journal> OpenBig(SimStorage& storage) {
+  JournalConfig config = SimConfig();
+  config.file_bytes = kFileBytes;
+  config.capacity_bytes = 4ULL * kFileBytes;
+  auto opened = Journal::OpenOn(storage.NewDisk(), journal::BackgroundMode::kManual, config,
+                                [](const JournalRecord&) {});
+  EXPECT_TRUE(opened.ok());
+  return std::move(opened.value());
+}
+
+std::vector<const SimOp*> WritesSince(const SimStorage& storage, size_t op) {
+  std::vector<const SimOp*> writes;
+  for (size_t i = op; i < storage.ops().size(); ++i) {
+    if (storage.ops()[i].kind == SimOpKind::kWrite) writes.push_back(&storage.ops()[i]);
+  }
+  return writes;
+}
+
+TEST(JournalWritePattern, OneWholePageWritePerCommit) {
+  SimStorage storage;
+  const auto journal = OpenBig(storage);
+  const Bytes data(size_t{kJournalRecordBlocksMax} * kBlockBytes, std::byte{0x42});
+  std::mt19937_64 random(3);
+  for (int commit = 0; commit < 200; ++commit) {
+    const size_t before = storage.op_count();
+    const uint64_t records = 1 + random() % 3;
+    for (uint64_t i = 0; i < records; ++i) {
+      const auto blocks = static_cast<uint32_t>(1 + random() % 4);
+      ASSERT_TRUE(journal->CanStage(blocks));
+      (void)journal->StageWrite(random() % 99, blocks, data.data());
+    }
+    EXPECT_EQ(storage.op_count(), before);  // staging touches memory only
+    ASSERT_TRUE(journal->Commit().ok());
+    const auto writes = WritesSince(storage, before);
+    ASSERT_EQ(writes.size(), 1U);
+    EXPECT_EQ(writes[0]->offset % 4096, 0U);
+    EXPECT_EQ(writes[0]->data.size() % 4096, 0U);
+  }
+}
+
+// Parts beyond IOV_MAX are cut between pages; what lies on disk is the same.
+TEST(JournalWritePattern, CutsLargeCommitsBetweenPages) {
+  SimStorage storage;
+  std::vector<JournalRecord> records;
+  Bytes data(size_t{kJournalRecordBlocksMax} * kBlockBytes);
+  for (uint32_t i = 0; i < kJournalRecordBlocksMax; ++i) FillBlock(9, i, data.data() + size_t{i} * kBlockBytes);
+  {
+    const auto journal = OpenBig(storage);
+    const size_t before = storage.op_count();
+    for (uint64_t i = 0; i < 6; ++i) {
+      (void)journal->StageZeroes(i, 1);  // shifts the records against the pages
+      records.push_back(journal->StageWrite(i, kJournalRecordBlocksMax, data.data()));
+    }
+    ASSERT_TRUE(journal->Commit().ok());
+    const auto writes = WritesSince(storage, before);
+    EXPECT_EQ(writes.size(), 4U);  // 6 x (1 + 2 x 256) parts and a header page, 1024 at a time
+    uint64_t next = 0;
+    for (const SimOp* write : writes) {
+      EXPECT_EQ(write->offset, next);
+      EXPECT_EQ(write->data.size() % 4096, 0U);
+      next = write->offset + write->data.size();
+    }
+  }
+  size_t replayed = 0;
+  JournalConfig config = SimConfig();
+  config.capacity_bytes = 4ULL * kFileBytes;
+  const auto again = Journal::OpenOn(storage.NewDisk(), journal::BackgroundMode::kManual, config,
+                                     [&](const JournalRecord&) { ++replayed; });
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(replayed, 12U);
+  Bytes got(data.size());
+  for (const JournalRecord& record : records) {
+    ASSERT_TRUE(again.value()->Read(record.addr, record.start_block, record.block_count, got.data()).ok());
+    EXPECT_EQ(got, data);
+  }
+}
+
+TEST(JournalWritePattern, MemoryDoesNotGrowFromLapToLap) {
+  SimStorage storage;
+  const auto journal = OpenBig(storage);
+  const Bytes data(16 * kBlockBytes, std::byte{0x42});
+  uint64_t after_two_laps = 0;
+  for (uint64_t i = 0; i < 3000; ++i) {
+    while (!journal->CanStage(16)) {
+      if (journal->oldest_file().sealed) {
+        ASSERT_TRUE(journal->RecycleOldest().ok());
+      }
+      journal->OnReady();
+    }
+    (void)journal->StageWrite(i, 16, data.data());
+    ASSERT_TRUE(journal->Commit().ok());
+    if (i == 1500) after_two_laps = journal->index_memory_bytes();
+  }
+  EXPECT_GT(after_two_laps, 0U);
+  EXPECT_EQ(journal->index_memory_bytes(), after_two_laps);
+}
+
+TEST(JournalWritePattern, AnIdleJournalReservesOneFileOnly) {
+  SimStorage storage;
+  const auto journal = OpenBig(storage);
+  for (int i = 0; i < 10; ++i) journal->OnReady();
+  size_t files = 0;
+  for (const auto& [name, content] : storage.Now()) files += name.ends_with(".jnl") ? 1 : 0;
+  EXPECT_EQ(files, 1U);
+}
+
+}  // namespace
+}  // namespace weir::test
