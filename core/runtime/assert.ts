@@ -1,5 +1,5 @@
-// Broken promises of our own code: these stay on in production, because a stopped volume is better than
-// a wrong block.
+// Broken promises of our own code: these stay on in production, because a stopped volume is better
+// than a wrong block.
 
 import { WeirError } from "./errors.ts";
 import type { FaultDetails } from "./errors.ts";

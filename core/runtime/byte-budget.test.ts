@@ -1,7 +1,7 @@
 // Goal: the budget is never exceeded, first come is first served, and nothing is lost by aborts.
 // Method: small cases, then random sequences against those three rules.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { ByteBudget } from "./byte-budget.ts";
 

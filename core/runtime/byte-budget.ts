@@ -1,5 +1,5 @@
-// Bounds the bytes that are in memory or under way at once. First come, first served: a large request
-// at the head of the line is not overtaken by small ones, so none waits for ever.
+// Bounds the bytes that are in memory or under way at once. First come, first served: a large
+// request at the head of the line is not overtaken by small ones, so none waits for ever.
 
 import { assert } from "./assert.ts";
 import { abortReason, checkAbort } from "./timer-signals.ts";
@@ -28,8 +28,8 @@ export class ByteBudget {
   }
 
   /**
-   * Waits for room; dispose the result to give it back. One that asks for more than the whole budget
-   * gets all of it, alone.
+   * Waits for room; dispose the result to give it back. One that asks for more than the whole
+   * budget gets all of it, alone.
    */
   async take(bytes: number, options: { readonly signal?: AbortSignal } = {}): Promise<Disposable> {
     assert(bytes >= 0, "bytes are not negative", { bytes });

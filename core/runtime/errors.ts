@@ -1,7 +1,9 @@
-// The one fault type of Weir. Expected outcomes are values (unions); what is thrown is a WeirError whose
-// closed code decides, in FAULTS, how every surface shows it.
+// The one fault type of Weir. Expected outcomes are values (unions); what is thrown is a WeirError
+// whose closed code decides, in FAULTS, how every surface shows it.
 
-/** What to do with a fault, in one table: gRPC code, condition reason, log level, worth retrying. */
+/**
+ * What to do with a fault, in one table: gRPC code, condition reason, log level, worth retrying.
+ */
 interface FaultClass {
   readonly grpc:
     | "INVALID_ARGUMENT"
@@ -50,14 +52,18 @@ export type FaultCode = keyof typeof FAULTS;
 export type FaultDetails = Readonly<Record<string, string | number | boolean | undefined>>;
 
 /**
- * A fault. `message` is one sentence a user can act on, without a final full stop; `details` are the
- * variables, kept out of the sentence so that it stays the same for the same fault.
+ * A fault. `message` is one sentence a user can act on, without a final full stop; `details` are
+ * the variables, kept out of the sentence so that it stays the same for the same fault.
  */
 export class WeirError extends Error {
   readonly code: FaultCode;
   readonly details: FaultDetails;
 
-  constructor(code: FaultCode, message: string, options: { details?: FaultDetails; cause?: unknown } = {}) {
+  constructor(
+    code: FaultCode,
+    message: string,
+    options: { details?: FaultDetails; cause?: unknown } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "WeirError";
     this.code = code;

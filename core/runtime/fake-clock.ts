@@ -1,5 +1,6 @@
-// The fake clock of tests and of the simulator: time stands still until someone moves it. Timers fire
-// in order of their time, those of the same time in order of their start, so a run repeats exactly.
+// The fake clock of tests and of the simulator: time stands still until someone moves it. Timers
+// fire in order of their time, those of the same time in order of their start, so a run repeats
+// exactly.
 
 import { WeirError } from "./errors.ts";
 import type { Clock, DeadlineSignal } from "./ports.ts";
@@ -74,8 +75,9 @@ export class FakeClock implements Clock {
   }
 
   /**
-   * Moves time from timer to timer until the promise settles; gives its result. Work on other threads
-   * (files, sockets) is waited for only when no timer is left, so a run with it does not repeat exactly.
+   * Moves time from timer to timer until the promise settles; gives its result. Work on other
+   * threads (files, sockets) is waited for only when no timer is left, so a run with it does not
+   * repeat exactly.
    */
   async runUntil<T>(promise: Promise<T>): Promise<T> {
     let settled = false;
@@ -83,7 +85,7 @@ export class FakeClock implements Clock {
       settled = true;
     };
     promise.then(watch, watch);
-    for (let idleTurns = 0; idleTurns < IDLE_TURNS_MAX; ) {
+    for (let idleTurns = 0; idleTurns < IDLE_TURNS_MAX;) {
       await this.settle();
       if (settled) return promise;
       const next = this.#next();

@@ -1,8 +1,8 @@
-// The logger: pino, one JSON object per line, passed to whoever logs. A fault is logged once, where it
-// is handled, at the level that its code has in the table of faults.
+// The logger: pino, one JSON object per line, passed to whoever logs. A fault is logged once, where
+// it is handled, at the level that its code has in the table of faults.
 //
-// Secrets travel as `Secret` (secret.ts), which prints as a mask; the names below are a second net for
-// values that come from elsewhere, such as the headers in an SDK's error.
+// Secrets travel as `Secret` (secret.ts), which prints as a mask; the names below are a second net
+// for values that come from elsewhere, such as the headers in an SDK's error.
 
 import { type DestinationStream, type Logger, pino } from "pino";
 import { FAULTS, WeirError } from "./errors.ts";

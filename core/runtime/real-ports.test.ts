@@ -1,5 +1,5 @@
-// Goal: the real ports do what the fake ones promise. Method: zero-length waits and forms; no timing is
-// asserted.
+// Goal: the real ports do what the fake ones promise. Method: zero-length waits and forms; no
+// timing is asserted.
 
 import { expect, test } from "vitest";
 import { WeirError } from "./errors.ts";

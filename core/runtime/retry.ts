@@ -1,5 +1,6 @@
-// Tries again what failed for a reason that may pass: exponential delays with jitter, one deadline over
-// all attempts. The only retry loop; what is worth retrying is a property of the fault (errors.ts).
+// Tries again what failed for a reason that may pass: exponential delays with jitter, one deadline
+// over all attempts. The only retry loop; what is worth retrying is a property of the fault
+// (errors.ts).
 
 import { FAULTS, WeirError } from "./errors.ts";
 import type { Clock, Random } from "./ports.ts";

@@ -1,5 +1,5 @@
-// A string that must not be seen: it prints as `[secret]` wherever it is logged, thrown, inspected or
-// turned into JSON by mistake. Only `reveal` gives it out.
+// A string that must not be seen: it prints as `[secret]` wherever it is logged, thrown, inspected
+// or turned into JSON by mistake. Only `reveal` gives it out.
 
 import { inspect } from "node:util";
 

@@ -1,5 +1,5 @@
-// Goal: a seed replays a run, and its numbers are spread evenly. Method: compare sequences; count in
-// ten buckets with bounds that a fair generator misses less than once in a million seeds.
+// Goal: a seed replays a run, and its numbers are spread evenly. Method: compare sequences; count
+// in ten buckets with bounds that a fair generator misses less than once in a million seeds.
 
 import { expect, test } from "vitest";
 import { SeededRandom } from "./seeded-random.ts";

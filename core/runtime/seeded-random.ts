@@ -1,5 +1,5 @@
-// Randomness that a seed replays: for tests, faults and the simulator. The generator is splitmix32, a
-// counter put through a 32-bit mixer: short, fast, and good enough to choose between cases.
+// Randomness that a seed replays: for tests, faults and the simulator. The generator is splitmix32,
+// a counter put through a 32-bit mixer: short, fast, and good enough to choose between cases.
 
 import type { Random } from "./ports.ts";
 

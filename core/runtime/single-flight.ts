@@ -1,5 +1,5 @@
-// Joins callers that want the same thing at the same time: the work runs once and all get its result.
-// A caller may leave on its own; when the last has left, the work is aborted.
+// Joins callers that want the same thing at the same time: the work runs once and all get its
+// result. A caller may leave on its own; when the last has left, the work is aborted.
 
 import { WeirError } from "./errors.ts";
 import { abortable, checkAbort } from "./timer-signals.ts";

@@ -1,4 +1,5 @@
-// Sleeping and deadlines, once for every clock: a clock only says how a timer is started and stopped.
+// Sleeping and deadlines, once for every clock: a clock only says how a timer is started and
+// stopped.
 
 import { WeirError } from "./errors.ts";
 import type { DeadlineSignal } from "./ports.ts";
@@ -51,7 +52,9 @@ export function deadlineOn(
   return Object.assign(controller.signal, { [Symbol.dispose]: letGo });
 }
 
-/** What to throw for an aborted signal: its reason when that is a fault, else an `aborted` fault. */
+/**
+ * What to throw for an aborted signal: its reason when that is a fault, else an `aborted` fault.
+ */
 export function abortReason(signal: AbortSignal): WeirError {
   const reason: unknown = signal.reason;
   if (reason instanceof WeirError) return reason;
@@ -64,8 +67,9 @@ export function checkAbort(signal: AbortSignal | undefined): void {
 }
 
 /**
- * The promise's result, or the signal's reason as soon as it aborts: for work that cannot be stopped
- * itself, such as a file operation on a hung disk. The work goes on; its later failure is dropped.
+ * The promise's result, or the signal's reason as soon as it aborts: for work that cannot be
+ * stopped itself, such as a file operation on a hung disk. The work goes on; its later failure is
+ * dropped.
  */
 export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;

@@ -1,5 +1,5 @@
-// Goal: the counts are what went over. Method: the common contract suite through it, then a short known
-// sequence.
+// Goal: the counts are what went over. Method: the common contract suite through it, then a short
+// known sequence.
 
 import { expect, test } from "vitest";
 import { FakeClock } from "../runtime/fake-clock.ts";
@@ -7,7 +7,8 @@ import { CountingStore } from "./counting-store.ts";
 import { MemoryStore } from "./memory-store.ts";
 import { describeStoreContract } from "./store-contract.ts";
 
-const openStore = (): CountingStore => new CountingStore(new MemoryStore({ clock: new FakeClock() }));
+const openStore = (): CountingStore =>
+  new CountingStore(new MemoryStore({ clock: new FakeClock() }));
 
 describeStoreContract("counting", async () => openStore());
 

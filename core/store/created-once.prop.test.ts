@@ -1,10 +1,10 @@
-// Goal: whatever a store does with requests and answers, who follows the port's rules is never deceived:
-// an object is created once and never changes; after a read-back every writer knows whether its body is
-// the one that stays. (This is what the log's commits rest on: I4.)
-// Method: random writers, bodies and faults on the faulty store; the end state and every claim made on
-// the way are checked against each other. A store that overwrites must be caught, or the test is blind.
+// Goal: whatever a store does with requests and answers, who follows the port's rules is never
+// deceived: an object is created once and never changes; after a read-back every writer knows
+// whether its body is the one that stays. (This is what the log's commits rest on: I4.) Method:
+// random writers, bodies and faults on the faulty store; the end state and every claim made on the
+// way are checked against each other. A store that overwrites must be caught, or the test is blind.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../runtime/fake-clock.ts";
 import { SeededRandom } from "../runtime/seeded-random.ts";
@@ -42,7 +42,11 @@ const worlds: fc.Arbitrary<World> = fc.record({
 });
 
 /** Runs a world to its end; gives the first broken promise, or undefined. */
-async function firstLie(world: World, inner: MemoryStore, clock: FakeClock): Promise<string | void> {
+async function firstLie(
+  world: World,
+  inner: MemoryStore,
+  clock: FakeClock,
+): Promise<string | void> {
   const random = new SeededRandom(world.seed);
   const store = new FaultyStore({ inner, clock, random });
   for (const fault of world.faults) {
@@ -67,7 +71,9 @@ async function firstLie(world: World, inner: MemoryStore, clock: FakeClock): Pro
   }
 }
 
-/** What every writer of ours does: only `created` is success, all else is settled by reading back. */
+/**
+ * What every writer of ours does: only `created` is success, all else is settled by reading back.
+ */
 async function createForSure(
   store: ObjectStore,
   key: string,

@@ -1,9 +1,9 @@
 // File operations of the directory store that must survive a power cut at any step.
 //
-// An object becomes visible by link(2), which never replaces a name, and durable by the fsync of its
-// folder right after. Its temporary name goes last. So a file with two links is visible but perhaps
-// not durable yet (its writer is at work, or died there): a reader who finds one syncs the folder
-// before it believes in it. A file with one link is durable.
+// An object becomes visible by link(2), which never replaces a name, and durable by the fsync of
+// its folder right after. Its temporary name goes last. So a file with two links is visible but
+// perhaps not durable yet (its writer is at work, or died there): a reader who finds one syncs the
+// folder before it believes in it. A file with one link is durable.
 
 import { link, mkdir, open, readdir, stat, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";

@@ -1,6 +1,6 @@
-// Goal: the directory store keeps the port's promise, leaves no rubbish, and what it calls durable is.
-// Method: the common contract suite; then looks into the directory behind the store's back, and plants
-// there what writers leave that die half-way.
+// Goal: the directory store keeps the port's promise, leaves no rubbish, and what it calls durable
+// is. Method: the common contract suite; then looks into the directory behind the store's back, and
+// plants there what writers leave that die half-way.
 
 import { link, mkdir, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -51,7 +51,7 @@ describe("the directory store", () => {
     }
   });
 
-  test("a writer that died before the link leaves nothing that is seen, and it is swept", async () => {
+  test("what a writer leaves that died before the link is not seen, and is swept", async () => {
     const root = await freshRoot();
     await mkdir(join(root, "log"));
     await writeFile(join(root, "log/.new-dead"), body);

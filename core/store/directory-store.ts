@@ -1,5 +1,5 @@
-// The directory store (`file:///path`): the embedded default, and the same promises as a bucket. Several
-// processes may use one directory, also over a network file system that has hard links.
+// The directory store (`file:///path`): the embedded default, and the same promises as a bucket.
+// Several processes may use one directory, also over a network file system that has hard links.
 // directory-files.ts says how it survives power cuts.
 
 import type { Stats } from "node:fs";

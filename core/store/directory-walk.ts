@@ -1,5 +1,5 @@
-// Lists the objects below a directory in byte order of their keys, reading only the folders that can
-// hold a key behind `after`, and no further than its reader goes on.
+// Lists the objects below a directory in byte order of their keys, reading only the folders that
+// can hold a key behind `after`, and no further than its reader goes on.
 
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,7 +1,7 @@
-// A store that misbehaves as real ones do, by rules: it refuses, loses answers after the work is done or
-// before, does work twice or long after its caller gave up, and sends damaged bytes. Around a memory
-// store, with a seeded Random and a FakeClock, a run repeats exactly. Every call and every late effect
-// is written down in `journal`, for tests that ask what really happened.
+// A store that misbehaves as real ones do, by rules: it refuses, loses answers after the work is
+// done or before, does work twice or long after its caller gave up, and sends damaged bytes. Around
+// a memory store, with a seeded Random and a FakeClock, a run repeats exactly. Every call and every
+// late effect is written down in `journal`, for tests that ask what really happened.
 
 import { assert, unreachable } from "../runtime/assert.ts";
 import { type FaultCode, WeirError } from "../runtime/errors.ts";
@@ -45,7 +45,9 @@ export type StoreFault =
 /** The first rule that matches a call and fires decides; a call that no rule wants goes through. */
 export interface FaultRule {
   readonly on: StoreOperation | "any";
-  /** `*` stands for any characters; for list it is matched with the prefix. Every key unless given. */
+  /**
+   * `*` stands for any characters; for list it is matched with the prefix. Every key unless given.
+   */
   readonly key?: string;
   /** Fires only for the n-th call that matches, from 1. */
   readonly nth?: number;

@@ -1,6 +1,6 @@
-// A store in memory: the fake of unit tests and of the simulator. It answers in the same turn of the
-// event loop, in the order of the calls, so a run repeats exactly. Bodies are copied in and out, as on
-// a wire: a caller that changes its buffer later changes nothing here.
+// A store in memory: the fake of unit tests and of the simulator. It answers in the same turn of
+// the event loop, in the order of the calls, so a run repeats exactly. Bodies are copied in and
+// out, as on a wire: a caller that changes its buffer later changes nothing here.
 
 import type { Clock } from "../runtime/ports.ts";
 import { checkAbort } from "../runtime/timer-signals.ts";
@@ -88,7 +88,9 @@ export class MemoryStore implements ObjectStore {
     if (this.#objects.delete(key)) this.#sortedKeys = undefined;
   }
 
-  /** For tests and the simulator: puts bytes there whatever was there, as rot or a stranger does. */
+  /**
+   * For tests and the simulator: puts bytes there whatever was there, as rot or a stranger does.
+   */
   overwrite(key: string, body: Uint8Array): void {
     checkKey(key);
     this.#put(key, body);

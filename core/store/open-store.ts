@@ -2,9 +2,11 @@
 //   file:///absolute/path
 //   s3://bucket/prefix?region=REGION&endpoint=URL&insecure=true
 //   memory:
-// Every mistake in a URL gets one sentence that says how to mend it. Credentials never stand in a URL.
+// Every mistake in a URL gets one sentence that says how to mend it. Credentials never stand in a
+// URL.
 
 import { z } from "zod";
+import { unreachable } from "../runtime/assert.ts";
 import { WeirError } from "../runtime/errors.ts";
 import type { Clock, Random } from "../runtime/ports.ts";
 import { DirectoryStore } from "./directory-store.ts";
@@ -77,6 +79,8 @@ export function openStore(url: string, options: OpenStoreOptions): ObjectStore {
         ...(credentials === undefined ? {} : { credentials }),
       });
     }
+    default:
+      return unreachable(location);
   }
 }
 
@@ -138,7 +142,8 @@ function s3Location(text: string, url: URL): StoreLocation {
 function firstIssue(error: z.ZodError): string {
   const issue = error.issues[0];
   if (issue?.code === "unrecognized_keys") {
-    return `has the unknown parameter \`${issue.keys[0] ?? ""}\`; known are endpoint, region, insecure`;
+    const [name = ""] = issue.keys;
+    return `has the unknown parameter \`${name}\`; known are endpoint, region and insecure`;
   }
   return `has a parameter \`${String(issue?.path[0])}\` that ${issue?.message ?? "is wrong"}`;
 }

@@ -1,6 +1,6 @@
-// Goal: the probe accepts stores that keep the promise, cleans up, and refuses each kind of store that
-// does not, with a sentence that says what it lacks. Method: good stores; memory stores with one broken
-// behaviour each; and s3rver, a real S3 server without conditional writes.
+// Goal: the probe accepts stores that keep the promise, cleans up, and refuses each kind of store
+// that does not, with a sentence that says what it lacks. Method: good stores; memory stores with
+// one broken behaviour each; and s3rver, a real S3 server without conditional writes.
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

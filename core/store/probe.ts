@@ -1,6 +1,6 @@
-// The backend probe: before Weir trusts a store it checks, with real requests, the behaviour that its
-// safety rests on (DESIGN's "backend probe"). It works at a random key below `probe/` and removes what
-// it made; where it may not delete (a node's role), the janitor does.
+// The backend probe: before Weir trusts a store it checks, with real requests, the behaviour that
+// its safety rests on (DESIGN's "backend probe"). It works at a random key below `probe/` and
+// removes what it made; where it may not delete (a node's role), the janitor does.
 
 import { WeirError } from "../runtime/errors.ts";
 import type { Random } from "../runtime/ports.ts";
@@ -68,7 +68,9 @@ const STEPS: readonly Step[] = [
   },
 ];
 
-/** Throws `backend-unsafe` at the first step that fails; other faults mean it could not be finished. */
+/**
+ * Throws `backend-unsafe` at the first step that fails; other faults mean it could not be finished.
+ */
 export async function probeStore(
   store: ObjectStore,
   options: { readonly random: Random; readonly signal?: AbortSignal },
@@ -191,7 +193,11 @@ async function checkDelete(probe: Probe): Promise<ProbeStep["outcome"]> {
   const { objects } = await probe.store.list(probe.folder, probe.options);
   if (after.kind === "absent" && objects.length === 0) return "passed";
   const danger = "so the bucket could only grow, and a deletion could not be relied on";
-  throw unsafe(probe.store, { name: "delete", danger }, "it still has an object after its deletion");
+  throw unsafe(
+    probe.store,
+    { name: "delete", danger },
+    "it still has an object after its deletion",
+  );
 }
 
 async function removeAll(probe: Probe): Promise<void> {

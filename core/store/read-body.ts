@@ -1,5 +1,6 @@
-// Reads the body of an answer into one array of the length that its header promised: never more, so an
-// answer cannot fill the memory, and never less, so a cut connection cannot pass for a short object.
+// Reads the body of an answer into one array of the length that its header promised: never more, so
+// an answer cannot fill the memory, and never less, so a cut connection cannot pass for a short
+// object.
 
 import { Readable, addAbortSignal } from "node:stream";
 import { WeirError } from "../runtime/errors.ts";

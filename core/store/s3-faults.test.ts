@@ -1,5 +1,5 @@
-// Goal: every answer of S3 means the right fault, and `nothing landed` is said only when that is sure.
-// Method: a table of the answers that AWS documents and of what sockets do.
+// Goal: every answer of S3 means the right fault, and `nothing landed` is said only when that is
+// sure. Method: a table of the answers that AWS documents and of what sockets do.
 
 import { describe, expect, test } from "vitest";
 import { nothingLanded, s3Failure, s3Fault } from "./s3-faults.ts";

@@ -1,6 +1,6 @@
-// What an S3 answer means. An answer is known by its error code and HTTP status; a failure without an
-// answer by the errno of the socket. Three questions are asked of each: may the request have done its
-// work, which fault is it, and what can its reader do.
+// What an S3 answer means. An answer is known by its error code and HTTP status; a failure without
+// an answer by the errno of the socket. Three questions are asked of each: may the request have
+// done its work, which fault is it, and what can its reader do.
 
 import { type FaultCode, WeirError } from "../runtime/errors.ts";
 
@@ -34,7 +34,10 @@ const UNAVAILABLE: Meaning = [
 ];
 
 const MEANING_OF_NAME: Readonly<Record<string, Meaning>> = {
-  NoSuchBucket: ["store-missing", "the bucket does not exist; create it or correct the store's URL"],
+  NoSuchBucket: [
+    "store-missing",
+    "the bucket does not exist; create it or correct the store's URL",
+  ],
   AccessDenied: DENIED,
   AllAccessDisabled: DENIED,
   AccountProblem: DENIED,
@@ -59,7 +62,13 @@ const MEANING_OF_NAME: Readonly<Record<string, Meaning>> = {
 };
 
 /** Socket errors from before a request could leave. */
-const NEVER_SENT = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
+const NEVER_SENT = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+]);
 
 export function s3Failure(error: unknown): S3Failure {
   if (!(error instanceof Error)) {

@@ -1,13 +1,14 @@
 // The S3 store: the only file that talks to the AWS SDK.
 //
-// - One call is one HTTP request: the SDK's own retries are off, because a hidden second PUT turns our
-//   own success into a 412. Who calls decides what a lost answer means.
-// - The payload is not hashed for the signature (UNSIGNED-PAYLOAD, as S3 documents it): SHA-256 of 8 MiB
-//   was more than half of the CPU of a PUT. A CRC32 header, which the service checks, guards the way
-//   there, and the frames' own CRC32C guards every way back.
-// - A service may refuse a large body before it has read it, and reset the connection: then the refusal
-//   can be lost, and a create is `ambiguous` instead of `exists`. Waiting for its go-ahead (100-continue)
-//   would cost each PUT a round trip, and with the SDK a new connection; reading back settles both.
+// - One call is one HTTP request: the SDK's own retries are off, because a hidden second PUT turns
+//   our own success into a 412. Who calls decides what a lost answer means.
+// - The payload is not hashed for the signature (UNSIGNED-PAYLOAD, as S3 documents it): SHA-256 of
+//   8 MiB was more than half of the CPU of a PUT. A CRC32 header, which the service checks, guards
+//   the way there, and the frames' own CRC32C guards every way back.
+// - A service may refuse a large body before it has read it, and reset the connection: then the
+//   refusal can be lost, and a create is `ambiguous` instead of `exists`. Waiting for its go-ahead
+//   (100-continue) would cost each PUT a round trip, and with the SDK a new connection; reading
+//   back settles both.
 // - Each request has a deadline that grows with its bytes; a half-open connection ends with it.
 
 import {
@@ -259,9 +260,13 @@ export class S3Store implements ObjectStore {
       if (isAsAsked) return { promisedBytes, objectBytes };
     }
     const asked = range === undefined ? "all" : rangeHeader(range);
-    throw new WeirError("store-unavailable", "the S3 service sent another part than was asked for", {
-      details: { store: this.label, key, asked, sent: sent ?? "all", sentBytes: length },
-    });
+    throw new WeirError(
+      "store-unavailable",
+      "the S3 service sent another part than was asked for",
+      {
+        details: { store: this.label, key, asked, sent: sent ?? "all", sentBytes: length },
+      },
+    );
   }
 
   #fault(error: unknown, options: { key?: string; parent: AbortSignal | undefined }): WeirError {

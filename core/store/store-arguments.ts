@@ -1,5 +1,5 @@
-// What every store takes as arguments, checked once at its door: what is a legal key must be the same in
-// a bucket and in a directory, and no key may lead out of the directory.
+// What every store takes as arguments, checked once at its door: what is a legal key must be the
+// same in a bucket and in a directory, and no key may lead out of the directory.
 
 import { WeirError } from "../runtime/errors.ts";
 import type { ByteRange } from "./object-store.ts";
@@ -18,9 +18,13 @@ export function isKey(text: string): boolean {
 
 export function checkKey(key: string): void {
   if (isKey(key)) return;
-  throw new WeirError("invalid-argument", "an object key may hold only a-z, 0-9, '.', '_', '-', '/'", {
-    details: { key },
-  });
+  throw new WeirError(
+    "invalid-argument",
+    "an object key may hold only a-z, 0-9, '.', '_', '-', '/'",
+    {
+      details: { key },
+    },
+  );
 }
 
 /** A prefix is any beginning of a key, the empty one included. */
@@ -42,7 +46,11 @@ export function checkRange(range: ByteRange | undefined): void {
   if (range === undefined) return;
   const { offset, length } = range;
   if (Number.isSafeInteger(offset + length) && offset >= 0 && length >= 1) return;
-  throw new WeirError("invalid-argument", "a byte range needs an offset of 0 or more and a length", {
-    details: { offset, length },
-  });
+  throw new WeirError(
+    "invalid-argument",
+    "a byte range needs an offset of 0 or more and a length",
+    {
+      details: { offset, length },
+    },
+  );
 }

@@ -1,5 +1,6 @@
-// The promise of the ObjectStore port as one test suite, run against every store. Method: small cases
-// through the port alone, so a store passes only by behaviour; races start eight calls at once.
+// The promise of the ObjectStore port as one test suite, run against every store. Method: small
+// cases through the port alone, so a store passes only by behaviour; races start eight calls at
+// once.
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WeirError } from "../runtime/errors.ts";
@@ -171,7 +172,16 @@ function describeList(store: () => ObjectStore): void {
   });
 
   test("`after` may be any string, there or not, before, in or behind the prefix", async () => {
-    const afters = ["list/b/1", "list/b/1zzz", "list/b/", "list/b.", "a", "zzz", "list/b0", "list/"];
+    const afters = [
+      "list/b/1",
+      "list/b/1zzz",
+      "list/b/",
+      "list/b.",
+      "a",
+      "zzz",
+      "list/b0",
+      "list/",
+    ];
     for (const after of afters) {
       const { objects } = await store().list("list/", { after });
       const expected = LISTED_KEYS.filter((key) => key > after);
@@ -225,7 +235,13 @@ function describeRest(store: () => ObjectStore): void {
     for (const limit of [0, -1, 1001, 1.5, Number.NaN]) {
       await expect(store().list("list/", { limit })).rejects.toThrow(WeirError);
     }
-    for (const [offset, length] of [[-1, 1], [0, 0], [0, -1], [0.5, 1], [Number.MAX_VALUE, 1]]) {
+    for (const [offset, length] of [
+      [-1, 1],
+      [0, 0],
+      [0, -1],
+      [0.5, 1],
+      [Number.MAX_VALUE, 1],
+    ]) {
       const range = { offset: offset ?? 0, length: length ?? 0 };
       await expect(store().get("get/ranges", { range })).rejects.toThrow(WeirError);
     }

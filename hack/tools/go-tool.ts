@@ -1,5 +1,5 @@
-// Builds a program from a pinned Go module, once: hack/tools/NAME/go.mod names it in its `tool` line.
-// The binary lies in the cache, under the hash of go.sum, so another version is another file.
+// Builds a program from a pinned Go module, once: hack/tools/NAME/go.mod names it in its `tool`
+// line. The binary lies in the cache, under the hash of go.sum, so another version is another file.
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

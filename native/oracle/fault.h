@@ -25,8 +25,7 @@ enum class Fault : uint8_t {
   kIoError      // the target failed an operation that must wait and not fail
 };
 inline constexpr std::array<std::string_view, 9> kFaultNames = {
-    "lost",    "stale",  "torn",       "zeroed", "misplaced",
-    "foreign", "prefix", "unreadable", "ioError"};
+    "lost", "stale", "torn", "zeroed", "misplaced", "foreign", "prefix", "unreadable", "ioError"};
 
 struct Finding {
   Fault kind = Fault::kLost;
@@ -54,8 +53,8 @@ class Findings {
 
 // How a version relates to the operations that the log knows behind a block's floor.
 enum class Later : uint8_t {
-  kNo,        // it is none of them
-  kAllowed,   // one of them makes exactly this
+  kNo,         // it is none of them
+  kAllowed,    // one of them makes exactly this
   kImpossible  // no operation of the log ever made this here
 };
 

@@ -58,8 +58,10 @@ Floors::Floors(const History& history)
     : blocks_(history.blocks, BlockFloor{.newer_from = history.first_id}) {
   for (const LogRecord& record : history.records) {
     if (record.kind != RecordKind::kBase) break;
+    // What stood before the base is not known, so that whatever is older is stale and never "lost".
     for (uint64_t i = 0; i < record.block_count; ++i) {
       blocks_[record.first_block + i].floor = VersionIn(record);
+      blocks_[record.first_block + i].previous = VersionIn(record);
     }
   }
 }

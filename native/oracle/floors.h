@@ -10,8 +10,8 @@
 namespace weir::oracle {
 
 struct BlockFloor {
-  Version floor;
-  Version previous;         // the floor before this one: what a loss of the newest leaves
+  Version floor = {};
+  Version previous = {};    // the floor before this one: what a loss of the newest leaves
   uint64_t newer_from = 0;  // what was observed rules out the operations between floor and this
 };
 
@@ -24,7 +24,8 @@ class Floors {
   [[nodiscard]] const BlockFloor& operator[](uint64_t block) const noexcept {
     return blocks_[block];
   }
-  // The version became required on these blocks. An older one than the present floor changes nothing.
+  // The version became required on these blocks. An older one than the present floor changes
+  // nothing.
   void Raise(Version version, const LoggedOp& where) noexcept;
   // The block was seen to hold `version`: of the operations before `next_id` no other happened.
   void Pin(uint64_t block, Version version, uint64_t next_id) noexcept;
@@ -41,8 +42,8 @@ enum class Promise {
 
 [[nodiscard]] Floors FloorsOf(const History& history, const OpTable& ops, Promise promise);
 
-// What was acknowledged before record `end`, whatever reads observed: the prefix property demands it
-// of a device on which an operation submitted at `end` survived.
+// What was acknowledged before record `end`, whatever reads observed: the prefix property demands
+// it of a device on which an operation submitted at `end` survived.
 [[nodiscard]] Floors AckedBefore(const History& history, const OpTable& ops, uint64_t end);
 
 }  // namespace weir::oracle

@@ -2,8 +2,9 @@
 // promise? Pure; reads neither device nor file.
 //
 // The prefix property (I3) for a whole device: let the youngest surviving operation have been
-// submitted at place M of the log. Then every block must hold the newest version acknowledged before
-// M, or a newer one. This is the strongest of all pairs, so one pass over the blocks decides it.
+// submitted at place M of the log. Then every block must hold the newest version acknowledged
+// before M, or a newer one. This is the strongest of all pairs, so one pass over the blocks decides
+// it.
 #pragma once
 
 #include <span>

@@ -4,18 +4,14 @@
 // block settles it, and is logged.
 #pragma once
 
-#include <map>
+#include <optional>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "oracle/fault.h"
 
 namespace weir::oracle {
-
-struct BlockRange {
-  uint64_t first_block = 0;
-  uint32_t block_count = 0;
-};
 
 class LiveModel {
  public:
@@ -37,11 +33,13 @@ class LiveModel {
                  ReadResult& result);
 
  private:
-  [[nodiscard]] Later LaterFor(uint64_t block, const Sighting& seen, uint64_t next_id,
-                               uint64_t& zero_id) const noexcept;
+  // The version that explains what was seen, if an operation of unknown outcome does.
+  [[nodiscard]] std::optional<Version> UnsettledMatch(uint64_t block,
+                                                      const Sighting& seen) const noexcept;
 
   Floors floors_;
-  std::map<uint64_t, LoggedOp> open_;  // answered never or with an error
+  // Versions newer than the floor whose operations were never answered, or with an error.
+  std::unordered_map<uint64_t, std::vector<Version>> unsettled_;
   std::vector<uint8_t> readers_;
   std::vector<bool> written_;  // a write-like operation is outstanding here
 };

@@ -43,7 +43,7 @@ bool IsSound(const LogHeader& header) {
 Result<LogView> LogView::Open(const std::string& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return Error{errno, "cannot open the log"};
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return Error{errno, "cannot read the size of the log"};
   const size_t bytes = static_cast<size_t>(status.st_size);
   if (bytes < sizeof(LogHeader)) return Error{EINVAL, "the log is shorter than its header"};
@@ -90,14 +90,15 @@ Result<LogWriter> LogWriter::Open(const OpenOptions& options) {
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     return Error{errno, "the log is in use by another run"};
   }
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return Error{errno, "cannot read the size of the log"};
   if (static_cast<size_t>(status.st_size) < sizeof(LogHeader)) {
     if (::ftruncate(fd.get(), 0) != 0) return Error{errno, "cannot start the log"};
     const LogHeader header{.lineage = options.lineage, .blocks = options.blocks};
     if (auto written = WriteHeader(fd.get(), header); !written.ok()) return written.error();
   } else {
-    const size_t torn = (static_cast<size_t>(status.st_size) - sizeof(LogHeader)) % sizeof(LogRecord);
+    const size_t torn =
+        (static_cast<size_t>(status.st_size) - sizeof(LogHeader)) % sizeof(LogRecord);
     if (::ftruncate(fd.get(), status.st_size - static_cast<off_t>(torn)) != 0) {
       return Error{errno, "cannot cut the log's half-written end"};
     }

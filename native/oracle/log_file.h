@@ -1,4 +1,5 @@
-// The log as a file: appended by a run, mapped by everybody else, replaced whole when it is settled.
+// The log as a file: appended by a run, mapped by everybody else, replaced whole when it is
+// settled.
 #pragma once
 
 #include <sys/mman.h>
@@ -26,7 +27,9 @@ class LogView {
  public:
   [[nodiscard]] static Result<LogView> Open(const std::string& path);
   LogView(LogView&& other) noexcept
-      : base_(std::exchange(other.base_, nullptr)), bytes_(other.bytes_), history_(other.history_) {}
+      : base_(std::exchange(other.base_, nullptr)),
+        bytes_(other.bytes_),
+        history_(other.history_) {}
   LogView& operator=(LogView&&) = delete;
   ~LogView() {
     if (base_ != nullptr) ::munmap(base_, bytes_);

@@ -19,7 +19,8 @@ uint32_t CheckOf(const LogRecord& record) noexcept {
   LogRecord bare = record;
   bare.check = 0;
   uint64_t sum = 0;
-  for (const uint64_t word : std::bit_cast<std::array<uint64_t, 4>>(bare)) sum = Mix(sum ^ word) + 1;
+  for (const uint64_t word : std::bit_cast<std::array<uint64_t, 4>>(bare))
+    sum = Mix(sum ^ word) + 1;
   return static_cast<uint32_t>(sum);
 }
 

@@ -1,6 +1,6 @@
-// The oracle's log: one header, then fixed records, only ever appended. The place of a record in the
-// log is the order of its event: an operation was submitted after another was acknowledged exactly
-// when its submit record stands behind the other's ack record.
+// The oracle's log: one header, then fixed records, only ever appended. The place of a record in
+// the log is the order of its event: an operation was submitted after another was acknowledged
+// exactly when its submit record stands behind the other's ack record.
 #pragma once
 
 #include <array>
@@ -20,6 +20,11 @@ enum class Op : uint8_t { kRead = 0, kWrite = 1, kTrim = 2, kZero = 3, kFlush = 
 [[nodiscard]] constexpr bool MakesZeroes(Op op) noexcept {
   return op == Op::kTrim || op == Op::kZero;
 }
+
+struct BlockRange {
+  uint64_t first_block = 0;
+  uint32_t block_count = 0;
+};
 
 enum class RecordKind : uint8_t {
   kBase = 1,     // the device held version `id` on these blocks when the log was settled

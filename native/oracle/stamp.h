@@ -1,8 +1,8 @@
 // What the oracle writes into every block, and what it makes of a block that it reads back.
 // Each 512-byte sector of a written block names the log's lineage, its block, its write and its own
 // number under a checksum over the whole sector, so that a lost, stale, torn, misplaced, zeroed or
-// foreign block can be told from the bytes alone. The checksum is the oracle's own: it shares none of
-// the code that it judges.
+// foreign block can be told from the bytes alone. The checksum is the oracle's own: it shares none
+// of the code that it judges.
 #pragma once
 
 #include <cstddef>
@@ -38,8 +38,8 @@ struct StampKey {
   uint64_t write_id = 0;
 };
 
-// Fills one sector or one block. The content depends on nothing but the key, so that any version can
-// be made again; every fourth write compresses well, the others do not.
+// Fills one sector or one block. The content depends on nothing but the key, so that any version
+// can be made again; every fourth write compresses well, the others do not.
 void FillSector(const StampKey& key, uint32_t sector, std::span<std::byte> bytes);
 void FillBlock(const StampKey& key, std::span<std::byte> block);
 

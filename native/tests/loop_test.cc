@@ -148,17 +148,21 @@ TEST(LoopTest, TimersRunByTimeThenByOrder) {
   const uint64_t hour_ns = 3'600'000 * kMs;
   bool never = false;
   loop->After(hour_ns, [&] { never = true; });
-  loop->After(3 * kMs, [&] {
-    order += '3';
-    // A timer behind an armed one, and one in front of it.
-    loop->After(2 * kMs, [&] {
-      order += '5';
-      loop->Stop();
+  // Posted, so that the ring already waits for the far timer when the near ones come.
+  loop->Post([&] {
+    loop->Post([&] {
+      loop->After(3 * kMs, [&] {
+        order += '3';
+        loop->After(2 * kMs, [&] {
+          order += '5';
+          loop->Stop();
+        });
+        loop->After(1 * kMs, [&] { order += '4'; });
+      });
+      loop->After(1 * kMs, [&] { order += '1'; });
+      loop->After(0, [&] { order += '0'; });
     });
-    loop->After(1 * kMs, [&] { order += '4'; });
   });
-  loop->After(1 * kMs, [&] { order += '1'; });
-  loop->After(0, [&] { order += '0'; });
   loop->Run();
   EXPECT_EQ(order, "01345");
   EXPECT_FALSE(never);

@@ -264,6 +264,24 @@ TEST_F(NbdServerTest, AnswersMayComeInAnyOrder) {
   }
 }
 
+TEST_F(NbdServerTest, PayloadStaysInPlaceWhileTheConnectionReceivesOn) {
+  Hold(true);
+  NbdClient client = Connected();
+  constexpr int kWrites = 20;
+  for (uint32_t i = 0; i < kWrites; ++i) {
+    ASSERT_TRUE(
+        client.SendRequest(RequestOf(Command::kWrite, i, i * 8192, 8192), Pattern(8192, 100 + i)));
+    AwaitSubmitted(static_cast<int>(i) + 1);
+  }
+  Hold(false);
+  for (uint32_t i = 0; i < kWrites; ++i) ASSERT_TRUE(client.ReceiveReply());
+  for (uint32_t i = 0; i < kWrites; ++i) {
+    Bytes read(8192);
+    ASSERT_EQ(client.Read(i * 8192, read), 0U);
+    EXPECT_EQ(read, Pattern(8192, 100 + i)) << "write " << i;
+  }
+}
+
 TEST_F(NbdServerTest, PeerThatDiesWithRequestsInTheDeviceIsForgottenWhenTheyReturn) {
   Hold(true);
   {

@@ -1,5 +1,5 @@
-// A TCP relay on loopback that a test can cut, between a client and a real server: requests and answers
-// get lost exactly where the test wants.
+// A TCP relay on loopback that a test can cut, between a client and a real server: requests and
+// answers get lost exactly where the test wants.
 import { once } from "node:events";
 import { type Socket, connect, createServer } from "node:net";
 

@@ -1,5 +1,5 @@
-// A real S3 server for tests: versitygw on a loopback port, its bucket in a temporary folder. It ends
-// with the test that started it: `await using server = await startVersitygw()`.
+// A real S3 server for tests: versitygw on a loopback port, its bucket in a temporary folder. It
+// ends with the test that started it: `await using server = await startVersitygw()`.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";

@@ -87,7 +87,8 @@ size_t ExtentChunk::LeafOf(uint32_t block) const noexcept {
 ExtentChunk::Position ExtentChunk::LowerBound(uint32_t block) const noexcept {
   if (leaves_.empty()) return {};
   const size_t leaf = LeafOf(block);
-  return {leaf, leaves_[leaf].LowerBound(block)};
+  const uint32_t limit = leaf + 1 < leaves_.size() ? leaves_[leaf + 1].first() : kChunkBlocks;
+  return {leaf, leaves_[leaf].LowerBound(block, limit)};
 }
 
 // Moves a position that is one past its leaf's last to the next leaf; false at the very end.

@@ -24,8 +24,9 @@ class ExtentLeaf {
   [[nodiscard]] const PackedExtent& operator[](uint32_t at) const noexcept { return extents_[at]; }
   [[nodiscard]] std::span<const PackedExtent> extents() const noexcept { return {extents_, size_}; }
 
-  // Index of the first extent that ends behind `block`; size() if there is none.
-  [[nodiscard]] uint32_t LowerBound(uint32_t block) const noexcept;
+  // Index of the first extent that ends behind `block`; size() if there is none. `limit`: where the
+  // next leaf begins.
+  [[nodiscard]] uint32_t LowerBound(uint32_t block, uint32_t limit) const noexcept;
   // Replaces `removed` extents from `at` on by `added`. The result has at most kMax.
   void Splice(uint32_t at, uint32_t removed, std::span<const PackedExtent> added);
 

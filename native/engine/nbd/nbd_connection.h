@@ -5,7 +5,7 @@
 // Invariants: (1) a request's memory, payload included, stays until the device gave it back, even
 //   when the peer is gone; (2) memory held for one client is bounded: beyond kHeldBytesMax or
 //   kRequestsMax nothing is parsed or received until replies were sent; (3) the object may go only
-//   when finished(): no request on the ring and none in the device.
+//   when finished() (no request on the ring and none in the device), or when the ring was closed.
 #pragma once
 
 #include <cstddef>

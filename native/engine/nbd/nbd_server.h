@@ -28,7 +28,7 @@ class NbdServer {
   // Begins to accept in the loop's next round. `loop` and `device` must outlive the server.
   static Result<std::unique_ptr<NbdServer>> Listen(Loop& loop, BlockDevice& device,
                                                    NbdConfig config);
-  // REQUIRES that Close() has called back, or that the loop does not run any more.
+  // REQUIRES that Close() has called back, or that the loop was destroyed: then clients are cut.
   ~NbdServer();
   NbdServer(const NbdServer&) = delete;
   NbdServer& operator=(const NbdServer&) = delete;

@@ -16,15 +16,19 @@ inline constexpr uint32_t kSimFileBytes = 64U << 10;
 
 [[nodiscard]] JournalConfig SimConfig();
 
-// The content of block `index` of the record written with `stamp`.
+// A pattern of its own for every (stamp, index).
 void FillBlock(uint64_t stamp, uint32_t index, std::byte* out);
 
 struct ModelRecord {
   RecordType type = RecordType::kWrite;
   uint64_t start_block = 0;
   uint32_t block_count = 0;
-  uint64_t stamp = 0;  // seeds the data
+  uint64_t stamp = 0;  // says what the data is: FillModelBlock()
 };
+
+// The content of block `index` of `record`: one of four patterns, so that records often share some of
+// their blocks' content, as real ones do, and mixtures of an old and a new record can look whole.
+void FillModelBlock(const ModelRecord& record, uint32_t index, std::byte* out);
 
 // All records ever appended, by seq - 1, and what may be expected of them.
 struct Model {
@@ -47,12 +51,13 @@ class JournalUnderTest {
 
   // Opens; the model forgets records that did not survive. Returns what is wrong, "" if nothing.
   [[nodiscard]] std::string Open();
-  // Appends a few records and commits them, syncs, recycles or lets the background work.
-  // False when the journal refused (only with injected faults).
+  // Appends a few records and commits them, syncs, recycles, lets the background work, or ends the
+  // process and opens again. False when the journal refused (only with injected faults).
   bool Step();
   void Close() { journal_.reset(); }
 
-  [[nodiscard]] Journal& journal() { return *journal_; }
+  // True when the journal failed, or refused to open again.
+  [[nodiscard]] bool failed() const { return !journal_ || journal_->failed(); }
   [[nodiscard]] const Model& model() const { return model_; }
   // Expectations in the order of operations, the last at or before an operation holds for it.
   [[nodiscard]] const std::vector<Expectation>& expectations() const { return expectations_; }
@@ -61,6 +66,7 @@ class JournalUnderTest {
   bool Append();
   bool SyncAll();
   void RecycleSome();
+  bool Restart();
   void Expect();
   void StageOne(uint32_t blocks);
 

@@ -1,0 +1,37 @@
+// The independent write log (native/tools/oracle.cc) as tests call it.
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
+import { join } from "node:path";
+
+import { nativeFolder } from "../../hack/native-build.ts";
+
+export interface OracleRun {
+  readonly status: "done" | "stopped" | "disconnected";
+  readonly ops: number;
+  readonly acked: number;
+}
+
+export interface OracleVerdict {
+  readonly exitCode: number;
+  readonly findings: readonly { readonly kind: string }[];
+  readonly text: string;
+}
+
+/** A fresh place for a log; on a tmpfs, so that no crash of a disk under test can touch it. */
+export function makeOracleLog(): string {
+  return join(mkdtempSync("/dev/shm/weir-oracle-"), "log");
+}
+
+/** Runs `oracle COMMAND ...` to its end; its JSON line. */
+export async function oracle(command: "run" | "verify" | "plant", ...args: readonly string[]): Promise<OracleVerdict & Partial<OracleRun>> {
+  const output = join(mkdtempSync("/dev/shm/weir-oracle-"), "output");
+  const target = openSync(output, "w");
+  const child = spawn(join(nativeFolder("release"), "oracle"), [command, ...args], { stdio: ["ignore", target, "inherit"] });
+  closeSync(target);
+  await once(child, "exit");
+  const text = readFileSync(output, "utf8");
+  const line: Partial<OracleRun> & { findings?: OracleVerdict["findings"] } = JSON.parse(text);
+  return { ...line, findings: line.findings ?? [], text, exitCode: child.exitCode ?? 1 };
+}
