@@ -112,6 +112,11 @@ export default defineConfig({
     "typescript/consistent-type-assertions": ["error", { assertionStyle: "never" }],
     "vitest/no-focused-tests": "error",
     "vitest/no-disabled-tests": "error",
+    "vitest/expect-expect": ["error", { assertFunctionNames: ["expect*", "fc.assert"] }],
+    // The second argument is the message that a failure shows; helpers of tests assert, too.
+    "vitest/valid-expect": ["error", { maxArgs: 2 }],
+    "vitest/no-standalone-expect": "off",
+    "oxc/no-map-spread": "off",
     // One request after the other is often the point.
     "no-await-in-loop": "off",
     // A small helper reads best beside its only caller; a name may be used again further in.

@@ -240,7 +240,7 @@ test("a clone without a checkpoint begins with its parent's", async () => {
   });
 });
 
-test("an opener that a higher epoch overtook is fenced", async () => {
+test("an opener that a higher epoch overtook is fenced, at its first commit at the latest", async () => {
   const context = memoryContext();
   const volume = await newVolume(context);
   await open(context, volume);
@@ -248,7 +248,12 @@ test("an opener that a higher epoch overtook is fenced", async () => {
   const nonce = asNonce("a".repeat(32));
   const seal = encodeSeal({ ...place, nonce, sealedByEpoch: asEpoch(9), createdAtMs: 0 });
   await context.bucket.create(logKey(place), seal);
-  await expect(open(context, volume)).rejects.toMatchObject({ code: "fenced" });
+  // Whose SEAL that is it does not read; the higher epoch seals ours as well, and that is what stops us.
+  expect((await open(context, volume)).epoch).toBe(2);
+  const ours = { volume, epoch: asEpoch(2), seq: asSeq(1) };
+  const sealOfOurs = encodeSeal({ ...ours, nonce, sealedByEpoch: asEpoch(9), createdAtMs: 0 });
+  await context.bucket.create(logKey(ours), sealOfOurs);
+  await expect(write(context, volume, 2, 1)).rejects.toMatchObject({ code: "fenced" });
   // The next one sees the foreign work in its own epoch.
   const own = { volume, epoch: asEpoch(3), seq: asSeq(1) };
   const ownSeal = encodeSeal({ ...own, nonce, sealedByEpoch: asEpoch(9), createdAtMs: 0 });

@@ -10,7 +10,7 @@ import type { LogContext } from "./context.ts";
 import { getObject, listAll, mapParallel } from "./context.ts";
 import { createOwned } from "./create-object.ts";
 import { expectKey, logKeyAfter, logPrefix, parseLogKey, logKey } from "./keys.ts";
-import { SEGMENT_HEADER_BYTES, SEGMENT_INDEX_READ_BYTES } from "./limits.ts";
+import { SEAL_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_INDEX_READ_BYTES } from "./limits.ts";
 import type { LogPlace, SealHeader, SegmentHeader } from "./segment-codec.ts";
 import { decodeLogHeader, decodeSegmentIndex, encodeSeal } from "./segment-codec.ts";
 
@@ -34,19 +34,20 @@ interface EpochWalk {
   readonly next: number;
 }
 
-/** Numbers present in each epoch behind a position, as listed. */
-type LogListing = ReadonlyMap<Epoch, ReadonlySet<number>>;
+/** Numbers present in each epoch behind a position, as listed, with the size of each object. */
+type LogListing = ReadonlyMap<Epoch, ReadonlyMap<number, number>>;
 
 async function listLog(
   options: LogContext & { readonly volume: VolumeUid; readonly after: Position },
 ): Promise<LogListing> {
   const { volume, after } = options;
-  const listing = new Map<Epoch, Set<number>>();
+  const listing = new Map<Epoch, Map<number, number>>();
   const prefix = logPrefix(volume);
-  for await (const { key } of listAll({ ...options, prefix, after: logKeyAfter(volume, after) })) {
+  const listed = listAll({ ...options, prefix, after: logKeyAfter(volume, after) });
+  for await (const { key, sizeBytes } of listed) {
     const { epoch, seq } = expectKey(parseLogKey(key), key);
-    const numbers = listing.get(epoch) ?? new Set();
-    listing.set(epoch, numbers.add(seq));
+    const sizes = listing.get(epoch) ?? new Map<number, number>();
+    listing.set(epoch, sizes.set(seq, sizeBytes));
   }
   return listing;
 }
@@ -104,14 +105,19 @@ async function walkEpoch(
   },
 ): Promise<EpochWalk> {
   const { volume, after, epoch, listing } = options;
-  const numbers = listing.get(epoch) ?? new Set();
+  const sizes = listing.get(epoch) ?? new Map<number, number>();
   const first = epoch === after.epoch ? after.seq + 1 : 1;
   const places: LogPlace[] = [];
   let next = first;
-  for (; numbers.has(next); next += 1) places.push({ volume, epoch, seq: asSeq(next) });
+  // A SEAL is known by its size and not read: whoever put it, the epoch ends there, and if it was an epoch
+  // above ours, then ours is sealed as well and our first commit says so.
+  while ((sizes.get(next) ?? 0) > SEAL_BYTES) {
+    places.push({ volume, epoch, seq: asSeq(next) });
+    next += 1;
+  }
   const entries = await mapParallel(places, (place) => readEntry({ ...options, place }));
   const { segments, sealed } = upToSeal(entries, options.ours);
-  return { segments, sealed, next };
+  return { segments, sealed: sealed || sizes.get(next) === SEAL_BYTES, next };
 }
 
 /**

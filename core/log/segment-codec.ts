@@ -8,6 +8,7 @@ import { corrupt, FieldReader, FieldWriter, formatUnknown } from "./byte-fields.
 import { crc32c } from "./crc32c.ts";
 import { encodeFrame, FRAME_STORED_BYTES_MAX } from "./frame-codec.ts";
 import {
+  EMPTY_SEGMENT_PADDING_BYTES,
   FRAME_BLOCKS_MAX,
   FRAME_HEADER_BYTES,
   NUMBER_MAX,
@@ -142,7 +143,8 @@ export function encodeSegment(options: {
   });
   const table = encodeTable(frames, extents);
   const header = encodeSegmentHeader(identity, frames.length, extents.length, table);
-  return Buffer.concat([header, table, ...frames.map((frame) => frame.bytes)]);
+  const padding = new Uint8Array(table.length === 0 ? EMPTY_SEGMENT_PADDING_BYTES : 0);
+  return Buffer.concat([header, table, ...frames.map((frame) => frame.bytes), padding]);
 }
 
 /** Encodes a SEAL: exactly one header. */

@@ -135,7 +135,10 @@ export class Checkpointer {
       try {
         const root = this.#root;
         if (root === null) throw new WeirError("internal", "a chunk was asked for without a checkpoint");
-        if (await volume.completeChunk(chunk, await readChunk({ store, clock, random, signal, root, chunk }))) return;
+        const payload = await readChunk({ store, clock, random, signal, root, chunk });
+        // A newer checkpoint may hold a newer version of the chunk, which must not be hidden by this one.
+        if (root !== this.#root) continue;
+        if (await volume.completeChunk(chunk, payload)) return;
         throw new WeirError("object-corrupt", "a checkpoint in the bucket is damaged: restore the object from a copy", {
           details: { chunk },
         });

@@ -23,11 +23,15 @@ export const suites: readonly Suite[] = [
   vitest({ area: "volume", name: "TypeScript", folders: ["core", "csi-node", "test"], fast: true }),
   withS3({ area: "volume", name: "TypeScript with S3", project: "s3", fast: false }),
   withS3({ area: "volume", name: "whole processes", project: "integration", fast: false }),
+  vitest({ area: "volume", name: "whole processes", project: "integration", fast: false }),
   native("asan", { fast: false, timeLimitMs: 10 * minutes }),
   native("tsan", { fast: false, timeLimitMs: 10 * minutes }),
   lintOfNative(),
   ...KERNELS.map((kernel) =>
     guest({ area: "volume", name: "guest", script: "test/vm/smoke.sh", kernel }),
+  ),
+  ...KERNELS.map((kernel) =>
+    guest({ area: "volume", name: "ublk volume", script: "test/vm/ublk-volume.sh", kernel }),
   ),
 ];
 
@@ -132,8 +136,11 @@ function guest(options: { area: Area; name: string; script: string; kernel: Kern
     name: `${name}, kernel ${kernel}`,
     fast: false,
     lane: "guest",
-    timeLimitMs: 10 * minutes,
+    timeLimitMs: 20 * minutes,
     async run(context) {
+      if (!(await buildNative("release", { file: context.logFile }))) {
+        return one(false);
+      }
       const text = readFileSync(join(checkout, script), "utf8");
       const end = await runInGuest({ kernel, script: text, timeoutMs: context.timeLimitMs });
       context.log(end.output);

@@ -1,14 +1,12 @@
 // Goal: the ublk queue turns every request the kernel can deliver into the right device request and
 // the right result, whatever order things end in, and lets go of its tags as the handoff needs it.
 // Method: a fake kernel side on a real loop: it delivers descriptors, holds the data of the
-// requests and notes every commit. The real kernel side is tested in a guest (bare-target --ublk).
+// requests and notes every commit. The real kernel side is tested by ublk_kernel_test.cc.
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <map>
 
-#include "engine/ublk/ublk_control.h"
-#include "engine/ublk/ublk_nodes.h"
 #include "engine/ublk/ublk_queue.h"
 #include "tests/support/test_device.h"
 
@@ -258,16 +256,6 @@ TEST(UblkUapiTest, UserCopyRangesOfTagsDoNotMeet) {
   EXPECT_EQ(ublk::UserCopyOffset(0, 0), 0x80000000ULL);
   EXPECT_EQ(ublk::UserCopyOffset(0, 1) - ublk::UserCopyOffset(0, 0), 32ULL << 20);
   EXPECT_EQ(ublk::UserCopyOffset(1, 0) - ublk::UserCopyOffset(0, 0), 1ULL << 41);
-}
-
-TEST(UblkControlTest, MissingModuleIsSaidInASentenceThatHelps) {
-  const auto opened = UblkControl::Open();
-  if (opened.ok()) {
-    EXPECT_NE(opened.value(), nullptr);  // This kernel has ublk: the guest tests cover it.
-    return;
-  }
-  EXPECT_NE(std::string(opened.error().what).find("modprobe ublk_drv"), std::string::npos);
-  EXPECT_TRUE(ListUblkDevices().empty());
 }
 
 }  // namespace

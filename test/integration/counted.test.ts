@@ -79,9 +79,7 @@ test("overwriting one block 100,000 times between uploads uploads it once", asyn
     "--rw=randwrite",
     "--iodepth=32",
     "--size=4k",
-    "--time_based",
-    "--runtime=600",
-    "--number_ios=100000",
+    `--io_size=${100_000 * 4096}`,
   );
   const status = await node.host.status();
   expect(status.volumes[0]?.writes).toBeGreaterThanOrEqual(100_000);

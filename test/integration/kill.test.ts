@@ -51,13 +51,10 @@ test(`${KILLS} kills under load lose nothing acknowledged (WEIR_SEED=${SEED})`, 
 test("the loss of the node leaves a prefix: the last committed position", async () => {
   await using weir = await startWeir();
   await weir.command("create", "lost", "--size", String(BLOCKS * 4096));
+  const where = ["--target", `nbd:${weir.socketOf("lost")}`, "--log", makeOracleLog()];
   for (let round = 1; round <= 3; round += 1) {
-    const log = makeOracleLog();
-    const where = ["--target", `nbd:${weir.socketOf("lost")}`, "--log", log];
     await weir.command("attach", "lost", "--max-dirty-age", "50ms");
-    // A first run that is all in the bucket, so that the log begins at what is really there.
-    await oracle("verify", ...where, "--blocks", String(BLOCKS), "--settle");
-    const load = oracle("run", ...where, "--blocks", String(BLOCKS), "--seconds", "60", "--seed", String(SEED + 1000 * round));
+    const load = oracle("run", ...where, "--blocks", String(BLOCKS), "--seconds", "60", "--seed", String(SEED + round));
     await sleep(1200);
     await weir.kill();
     await load;

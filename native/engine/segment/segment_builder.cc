@@ -123,6 +123,8 @@ SegmentBuilder::Built SegmentBuilder::Finish(const SegmentHeader& header) {
     SealFrame(header.id, frame.offset, object.subspan(frame.offset, frame.length));
   }
   EncodeSegmentIndex(built.index, object.first(index_bytes));
+  // A listing tells a SEAL by its size: exactly one header.
+  if (built.bytes.size() == kSegmentHeaderBytes) built.bytes.resize(kSegmentHeaderBytes + 8);
   body_.clear();
   raw_bytes_ = 0;
   return built;

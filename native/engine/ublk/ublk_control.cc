@@ -245,6 +245,10 @@ Result<void> UblkControl::StartRecovery(uint32_t id) {
   for (;;) {
     const int result = Command(ublk::kStartUserRecovery, id, 0);
     if (result != -EBUSY) return ResultOf(result, "cannot begin the recovery of the ublk device");
+    const Result<UblkDeviceInfo> info = Info(id);
+    if (info.ok() && info.value().state == UblkState::kDead) {
+      return Error{ENODEV, "cannot recover a ublk device that was never started: delete it"};
+    }
     if (MonotonicNs() >= until_ns) {
       return Error{EBUSY, "cannot recover the ublk device: another process still serves it"};
     }

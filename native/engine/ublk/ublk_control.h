@@ -59,7 +59,8 @@ class UblkControl {
   Result<void> UpdateSize(uint32_t id, uint64_t size_bytes);
 
   // Recovery: StartRecovery, open the character device, fetch on the loop, EndRecovery.
-  // Waits until the former server is gone: EBUSY at the deadline.
+  // Waits until the former server is gone: EBUSY at the deadline. ENODEV: its server died before it
+  // had started the device, so there is nothing to recover.
   Result<void> StartRecovery(uint32_t id);
   Result<void> EndRecovery(uint32_t id);
   // Aborts the idle tags so that a living server can leave in order. ENOTSUP before Linux 6.16.

@@ -31,7 +31,7 @@ std::vector<Volume::Move> Volume::PlanMoves(const Journal::FileInfo& file) {
       Extent found;
       uint32_t chunk = 0;
       const auto lookup = stable_->Find(rest.start, rest.end(), &found, &chunk);
-      WEIR_CHECK(lookup != StableMap::Lookup::kUnknown);  // the commit covered every one of them
+      // kUnknown: its chunk was evicted since the commit; the bucket has the block.
       if (lookup == StableMap::Lookup::kFrame) {
         moves.push_back({.from = rest.journal,
                          .start = rest.start,

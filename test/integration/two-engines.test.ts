@@ -1,0 +1,49 @@
+// Goal: of two engines on one volume exactly one goes on committing, and the other's guest gets EIO (I4).
+// Method: two nodes in this process over one bucket; the second attaches while the first has a client.
+import { beforeAll, expect, test } from "vitest";
+
+import { createVolume } from "../../core/log/volumes.ts";
+import { realClock, realRandom } from "../../core/runtime/real-ports.ts";
+import { MemoryStore } from "../../core/store/memory-store.ts";
+import { outputOf } from "../../hack/program.ts";
+import { expectLog } from "../support/log-capture.ts";
+import { openNode } from "../support/node-under-test.ts";
+import { PREPARE_MS, prepareNative } from "../support/native-programs.ts";
+
+beforeAll(prepareNative, PREPARE_MS);
+
+const write = (uri: string, offset: number) =>
+  outputOf([
+    ...["fio", "--name=w", "--ioengine=nbd", `--uri=${uri}`, "--rw=write", "--bs=4k", "--size=64k"],
+    ...[`--offset=${offset}`, "--end_fsync=1", "--verify=crc32c", "--do_verify=1"],
+  ]);
+
+test("the engine that attached later wins; the former one is fenced and answers EIO", async () => {
+  expectLog(/may not write to the volume any more/u);
+  await using store = new MemoryStore({ clock: realClock });
+  const context = { store, clock: realClock, random: realRandom, signal: AbortSignal.timeout(60_000) };
+  await createVolume({ ...context, name: "shared", sizeBytes: 64 * 1024 * 1024 });
+  await using first = openNode({ store });
+  await using second = openNode({ store });
+  const old = await first.attach("shared", { maxDirtyAgeMs: 10 });
+  await write(old.uri, 0);
+  await untilCommitted(first);
+  const now = await second.attach("shared", { maxDirtyAgeMs: 10 });
+  // Until the old writer tries to commit it cannot know; its upload meets the SEAL.
+  await write(old.uri, 1024 * 1024).catch(() => undefined);
+  await until(async () => (await first.host.status()).volumes[0]?.fault?.code === "fenced");
+  await expect(write(old.uri, 2 * 1024 * 1024)).rejects.toThrow(/Input\/output error|error=5/u);
+  await write(now.uri, 3 * 1024 * 1024);
+  await untilCommitted(second);
+  const status = (await second.host.status()).volumes[0];
+  expect(status?.fault).toBeUndefined();
+  expect(status?.committedEpoch).toBe(status?.epoch);
+}, 120_000);
+
+const untilCommitted = (node: ReturnType<typeof openNode>) =>
+  until(async () => (await node.host.status()).volumes[0]?.dirtyBytes === 0);
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const end = AbortSignal.timeout(30_000);
+  while (!(await condition())) await realClock.sleep(10, end);
+}

@@ -1,0 +1,100 @@
+# Goal: one volume over ublk in a guest: file systems, verified load, growth, and SIGKILL of the engine under
+# load, in which the device must survive without one I/O error.
+# Method: the real engine and kernel driver, a directory store on the guest's disk; fio's own verification,
+# fsx on mounted file systems, and the independent write log (oracle) on the device itself.
+source test/vm/report.sh
+modprobe ublk_drv
+STORE=file:///mnt/disk/store
+mkdir -p /mnt/disk/store
+weir() { csi-node/cli/weir --store $STORE --state /mnt/disk/state --run /run/weir "$@"; }
+BUILD=native/build/release
+ENGINE=
+
+start_engine() {
+  rm -f /run/weir/control.sock
+  csi-node/cli/weir --store $STORE --state /mnt/disk/state --run /run/weir serve --journal-size 256M \
+    >>/mnt/disk/serve.log 2>&1 &
+  ENGINE=$!
+  for _ in {1..600}; do
+    [ -S /run/weir/control.sock ] && return
+    sleep 0.1
+  done
+  cat /mnt/disk/serve.log
+  return 1
+}
+attach() { weir attach "$1" --transport ublk --max-dirty-age 500ms >/dev/null && DEVICE=$(device_of "$1"); }
+device_of() { weir status --json | grep -o '"devicePath": *"[^"]*"' | cut -d'"' -f4 | head -1; }
+
+verified_load() {
+  fio --name=verify --filename="$DEVICE" --ioengine=io_uring --direct=1 --rw=randwrite --bsrange=4k-64k \
+    --size=128M --iodepth=32 --verify=crc32c --verify_fatal=1 --fsync=64 --time_based=0 \
+    --trim_percentage=5 --trim_backlog=64 --trim_verify_zero=1
+}
+
+file_system() { # KIND
+  "mkfs.$1" -q "$DEVICE" && mkdir -p /mnt/volume && mount "$DEVICE" /mnt/volume || return
+  $BUILD/fsx --file /mnt/volume/file --ops 1500 --size 8388608 --seed 11 || return
+  sync && sha256sum /mnt/volume/file >/tmp/before && umount /mnt/volume || return
+  mount "$DEVICE" /mnt/volume && sha256sum --check --quiet /tmp/before && fstrim /mnt/volume && umount /mnt/volume || return
+  if [ "$1" = ext4 ]; then e2fsck -fn "$DEVICE"; else xfs_repair -n "$DEVICE"; fi
+}
+
+# The engine's process is the child of the shell script that starts it, or that script itself.
+kill_engine() {
+  kill -KILL "$ENGINE" 2>/dev/null
+  wait "$ENGINE" 2>/dev/null
+}
+
+kills_under_load() { # COUNT
+  local log=/dev/shm/oracle.log load kills
+  $BUILD/oracle run --target "dev:$DEVICE" --log $log --blocks 8192 --seconds 600 --seed 5 --flush-at-end >/tmp/run.json &
+  load=$!
+  for ((kills = 1; kills <= $1; kills++)); do
+    sleep "1.$((RANDOM % 10))"
+    kill_engine
+    start_engine || return
+    # The next kill meets a device that serves again.
+    weir status >/dev/null || return
+  done
+  kill -TERM $load
+  wait $load || { cat /tmp/run.json; return 1; }
+  cat /tmp/run.json
+  $BUILD/oracle verify --target "dev:$DEVICE" --log $log
+}
+
+elsewhere() { # What was detached is all in the bucket: another state directory sees the same.
+  local log=/dev/shm/oracle.log
+  weir detach killed && kill_engine && rm -rf /mnt/disk/state && start_engine && attach killed || return
+  $BUILD/oracle verify --target "dev:$DEVICE" --log $log
+}
+
+grow_online() {
+  weir grow killed --size 96M && [ "$(blockdev --getsize64 "$DEVICE")" = 100663296 ]
+}
+
+no_module() { # A clear sentence and a non-zero exit, nothing left attached.
+  modprobe -r ublk_drv && rm -f /dev/ublk-control || return
+  local said
+  said=$(weir attach unserved --transport ublk 2>&1) && return 1
+  modprobe ublk_drv
+  grep -q "modprobe ublk_drv" <<<"$said" || { echo "$said"; return 1; }
+}
+
+check "engine starts" start_engine
+weir create unserved --size 64M >/dev/null
+check "without the module: one clear sentence" no_module
+weir create plain --size 512M >/dev/null
+check "attach over ublk" attach plain
+check "fio verify, mixed sizes, trims and flushes" verified_load
+check "ext4: fsx, remount, fstrim, fsck" file_system ext4
+check "xfs: fsx, remount, fstrim, repair -n" file_system xfs
+check "detach" weir detach plain
+weir create killed --size 64M >/dev/null
+check "attach again" attach killed
+check "10 kills under load: no I/O error, nothing lost" kills_under_load 10
+if [ "$(uname -r | cut -d. -f1)" -ge 7 ]; then check "grow online" grow_online; fi
+check "the bucket alone holds it all" elsewhere
+check "detach at the end" weir detach killed
+check "no device is left" bash -c '! ls /dev/ublkb* 2>/dev/null'
+kill_engine
+check "nothing above level info in the engine's log" bash -c '! grep -E "\"level\":(40|50|60)" /mnt/disk/serve.log'
