@@ -1,10 +1,13 @@
 // What every command is given, and the two things it reaches from there: the store and the engine.
+import { mkdir } from "node:fs/promises";
+
 import type { LogContext } from "../../core/log/context.ts";
 import { findVolume } from "../../core/log/volumes.ts";
 import type { VolumeRecord } from "../../core/log/records.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import type { Logger } from "../../core/runtime/log.ts";
 import type { Clock, Random } from "../../core/runtime/ports.ts";
+import type { ObjectStore } from "../../core/store/object-store.ts";
 import { openStore } from "../../core/store/open-store.ts";
 import { ControlClient } from "../control/control-client.ts";
 import { controlSocketPath, isServed } from "../control/control-socket.ts";
@@ -26,13 +29,22 @@ export interface Cli {
   readonly hurry: AbortSignal;
 }
 
+/** The store of the settings. The default one is made when it is not there; any other must exist. */
+export async function openCliStore({ settings, clock, random }: Cli): Promise<ObjectStore> {
+  const { storeUrl } = settings;
+  if (storeUrl === DEFAULTS["store"]) {
+    await mkdir(new URL(storeUrl).pathname, { recursive: true, mode: 0o700 });
+  }
+  return openStore(storeUrl, { clock, random });
+}
+
 /** Opens the store for one command. */
 export async function withStore<T>(
   cli: Cli,
   use: (context: LogContext) => Promise<T>,
 ): Promise<T> {
-  const { settings, clock, random, signal } = cli;
-  await using store = openStore(settings.storeUrl, { clock, random });
+  const { clock, random, signal } = cli;
+  await using store = await openCliStore(cli);
   return await use({ store, clock, random, signal });
 }
 

@@ -1,29 +1,29 @@
 // An engine in this process: for as long as `weir serve` runs, or for one command.
-import { mkdir } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 
 import type { Logger } from "../../core/runtime/log.ts";
-import { WeirError } from "../../core/runtime/errors.ts";
 import type { ObjectStore } from "../../core/store/object-store.ts";
-import { openStore } from "../../core/store/open-store.ts";
 import { probeStore } from "../../core/store/probe.ts";
 import type { EngineApi } from "../control/engine-api.ts";
 import type { EngineConfig } from "../engine/config.ts";
 import { EngineHost } from "../engine/engine-host.ts";
 import { NativeEngine } from "../engine/native.ts";
-import { findEngine, type Cli } from "./cli.ts";
+import { findEngine, openCliStore, type Cli } from "./cli.ts";
+import { lockState } from "./state-lock.ts";
 
 /** The name of this node in epoch records. */
 export const nodeName = (): string => hostname();
 
-/** Journals, cache and records are made below the state directory; REQUIRES to be closed by the caller. */
-export async function startEngineHost(
+/**
+ * Journals, cache and records are made below the state directory. REQUIRES that the caller holds its lock
+ * (state-lock.ts) and closes the host.
+ */
+export function startEngineHost(
   cli: Cli,
   parts: { readonly store: ObjectStore; readonly log: Logger; readonly config: EngineConfig },
-): Promise<EngineHost> {
+): EngineHost {
   const { store, log, config } = parts;
-  await makeStateDirectory(config.stateDirectory);
   const engine = new NativeEngine({
     addonPath: cli.settings.addonPath,
     cacheDirectory: config.cacheFileBytes === 0 ? "" : join(config.stateDirectory, "cache"),
@@ -45,25 +45,14 @@ export async function withEngine<T>(
 ): Promise<T> {
   const running = await findEngine(cli);
   if (running !== undefined) return use(running);
-  await using store = openStore(cli.settings.storeUrl, cli);
+  await using store = await openCliStore(cli);
   await probeStore(store, cli);
   const config = { ...cli.settings.engine, cacheFileBytes: 0 };
-  const host = await startEngineHost(cli, { store, log: cli.log, config });
+  await using _lock = await lockState(config.stateDirectory);
+  const host = startEngineHost(cli, { store, log: cli.log, config });
   try {
     return await use(host);
   } finally {
     await host.close();
-  }
-}
-
-async function makeStateDirectory(path: string): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    throw new WeirError(
-      "journal-failed",
-      "the state directory cannot be made: choose another one with --state, or use root",
-      { details: { directory: path }, cause },
-    );
   }
 }

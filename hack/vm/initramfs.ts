@@ -1,8 +1,8 @@
 // Builds the little first file system of a guest: a static busybox, the modules that reach the
 // host's files, and hack/vm/initramfs-init.sh.
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync } from "node:fs";
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempDisposableSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { outputOf } from "../program.ts";
@@ -24,7 +24,8 @@ export async function buildInitramfs(options: {
   if (existsSync(target)) {
     return target;
   }
-  const tree = mkdtempSync(join(tmpdir(), "weir-initramfs-"));
+  using temporary = mkdtempDisposableSync(join(tmpdir(), "weir-initramfs-"));
+  const tree = temporary.path;
   for (const part of ["bin", "dev", "proc", "sys", "modules", "host", "layer", "root"]) {
     mkdirSync(join(tree, part));
   }
@@ -43,7 +44,6 @@ export async function buildInitramfs(options: {
   const pack = 'find . | cpio --quiet -o -H newc >"$0"';
   await outputOf(["bash", "-c", `chmod 755 init bin/busybox && ${pack}`, image], { cwd: tree });
   renameSync(image, target);
-  rmSync(tree, { recursive: true });
   return target;
 }
 

@@ -92,5 +92,12 @@ TEST(OracleLiveModel, AFailedOperationMayHaveHappened) {
   EXPECT_EQ(Read(model, SeenWrite(1)), Check{"lost"});
 }
 
+TEST(OracleLiveModel, ItMayHaveHappenedForTheNextRunToo) {
+  HistoryBuilder h(1);
+  h.Ack(h.Submit(Op::kWrite, {0, 1}), -5);
+  LiveModel model = ModelOf(h);
+  EXPECT_EQ(Read(model, SeenWrite(1)), (Check{"", 1}));
+}
+
 }  // namespace
 }  // namespace weir::oracle

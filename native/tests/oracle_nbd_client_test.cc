@@ -67,7 +67,9 @@ class OracleNbdClient : public ::testing::Test {
                0);
     WEIR_CHECK(::listen(listener_.get(), 1) == 0);
   }
-  ~OracleNbdClient() override { server_.join(); }
+  ~OracleNbdClient() override {
+    if (server_.joinable()) server_.join();
+  }
 
   std::unique_ptr<Target> Serve(std::function<void(Peer&)> answer,
                                 uint16_t flags = nbd::kSendsFlush) {
@@ -122,6 +124,22 @@ TEST_F(OracleNbdClient, AnAnswerBeforeTheEndCounts) {
       Serve([](Peer& peer) { peer.Reply(peer.Receive<nbd::RequestHeader>().cookie); });
   EXPECT_TRUE(Perform(*target, {.op = Op::kFlush}).ok());
   EXPECT_EQ(Perform(*target, {.op = Op::kFlush}).error().code, kTargetGone);
+}
+
+TEST_F(OracleNbdClient, AnAnswerCountsAlsoWhenTheServerTakesNoMoreRequests) {
+  const auto target =
+      Serve([](Peer& peer) { peer.Reply(peer.Receive<nbd::RequestHeader>().cookie); });
+  const Request first{.op = Op::kFlush, .slot = 1};
+  ASSERT_TRUE(target->Submit({&first, 1}).ok());
+  server_.join();
+  const Request second{.op = Op::kFlush, .slot = 2};
+  ASSERT_TRUE(target->Submit({&second, 1}).ok());
+  std::vector<Completion> done;
+  ASSERT_TRUE(target->Wait(1000, done).ok());
+  ASSERT_EQ(done.size(), 1U);
+  EXPECT_EQ(done[0].slot, 1U);
+  done.clear();
+  EXPECT_EQ(target->Wait(1000, done).error().code, kTargetGone);
 }
 
 TEST_F(OracleNbdClient, ASecondAnswerToARequestIsAProtocolError) {

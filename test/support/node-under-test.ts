@@ -16,6 +16,7 @@ import { EngineHost } from "../../csi-node/engine/engine-host.ts";
 import { NativeEngine } from "../../csi-node/engine/native.ts";
 import type { AttachedVolume } from "../../csi-node/control/engine-api.ts";
 import { cache } from "../../hack/places.ts";
+import { captureLogs } from "./log-capture.ts";
 import { nativeFolder } from "../../hack/native-build.ts";
 
 export interface NodeUnderTest extends AsyncDisposable {
@@ -57,7 +58,7 @@ export function openNode(options: NodeOptions): NodeUnderTest {
     cacheFileBytes: config.cacheFileBytes,
     uploadNice: config.uploadNice,
   });
-  const log = createLogger({ level: "warn", name: "engine" });
+  const log = createLogger({ level: "warn", name: "engine", destination: captureLogs() });
   const host = new EngineHost({
     engine,
     store: options.store,

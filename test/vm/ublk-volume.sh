@@ -27,7 +27,7 @@ device_of() { weir status --json | grep -o '"devicePath": *"[^"]*"' | cut -d'"' 
 
 verified_load() {
   fio --name=verify --filename="$DEVICE" --ioengine=io_uring --direct=1 --rw=randwrite --bsrange=4k-64k \
-    --size=128M --iodepth=32 --verify=crc32c --verify_fatal=1 --fsync=64 --time_based=0 \
+    --size=128M --iodepth=32 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --fsync=64 --time_based=0 \
     --trim_percentage=5 --trim_backlog=64 --trim_verify_zero=1
 }
 

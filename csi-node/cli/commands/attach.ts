@@ -35,6 +35,10 @@ export const attach: Command = {
     },
     "max-dirty-age": { value: "TIME", help: "upload when the oldest write is this old (default 5s)" },
     "max-dirty": { value: "SIZE", help: "slow writes down near so much dirty data (default 256MiB)" },
+    "read-deadline": {
+      value: "TIME",
+      help: "a read that the store cannot serve for so long ends in EIO (default 60s)",
+    },
     socket: { value: "PATH", help: "the NBD socket (default NAME.nbd in the run directory)" },
   },
   examples: ["weir attach data --transport ublk", "weir attach data --durability s3"],
@@ -123,6 +127,7 @@ function policyOf(options: OptionValues): VolumePolicy {
     durability: options.choice("durability", ["local", "s3"]),
     maxDirtyAgeMs: options.durationMs("max-dirty-age"),
     maxDirtyBytes: options.sizeBytes("max-dirty"),
+    readDeadlineMs: options.durationMs("read-deadline"),
   };
   return parseConfig(volumePolicySchema, given, "the volume's policy");
 }
@@ -158,8 +163,9 @@ function statusRow(volume: AttachedVolume): readonly string[] {
   ];
 }
 
-function stateOf({ fault, trouble, strandedJournal }: AttachedVolume): string {
+function stateOf({ fault, held, trouble, strandedJournal }: AttachedVolume): string {
   if (fault !== undefined) return `failed: ${fault.message}`;
+  if (held > 0) return `${held} writes wait for the store, or for room on the journal's disk`;
   if (trouble !== undefined) return `trouble: ${trouble.message}`;
   if (strandedJournal !== undefined) return `an overtaken journal was set aside: ${strandedJournal}`;
   return "ok";

@@ -2,13 +2,13 @@
 import { controlSocketPath, isServed } from "../../control/control-socket.ts";
 import { ControlServer } from "../../control/control-server.ts";
 import type { EngineHost } from "../../engine/engine-host.ts";
-import { openStore } from "../../../core/store/open-store.ts";
 import { probeStore } from "../../../core/store/probe.ts";
 import { createLogger } from "../../../core/runtime/log.ts";
 import { WeirError } from "../../../core/runtime/errors.ts";
-import type { Cli } from "../cli.ts";
+import { openCliStore, type Cli } from "../cli.ts";
 import type { Command } from "../command.ts";
 import { startEngineHost } from "../engine-process.ts";
+import { lockState } from "../state-lock.ts";
 
 export const serve: Command = {
   name: "serve",
@@ -27,13 +27,14 @@ export const serve: Command = {
   },
   examples: ["weir serve --store s3://bucket/prefix --cache-disk 20G", "weir serve --config engine.json"],
   async run({ cli, options }) {
-    const { engine: config, storeUrl } = cli.settings;
+    const { engine: config } = cli.settings;
     const socketPath = controlSocketPath(config.runDirectory);
     await refuseSecond(socketPath);
-    await using store = openStore(storeUrl, cli);
+    await using store = await openCliStore(cli);
     const log = createLogger({ level: "info", name: "engine", destination: cli.stderr });
     await probeStore(store, cli);
-    const host = await startEngineHost(cli, { store, log, config });
+    await using _lock = await lockState(config.stateDirectory);
+    const host = startEngineHost(cli, { store, log, config });
     try {
       const { random } = cli;
       const faults = await host.recover({ signal: cli.signal });
