@@ -1,5 +1,6 @@
-// Goal: a command line is understood as its writer meant it, wherever the global options stand, and every
-// mistake is one sentence that names the mistake. Method: two commands made for the test.
+// Goal: a command line is understood as its writer meant it, wherever the global options stand,
+// and every mistake is one sentence that names the mistake. Method: two commands made for the
+// test.
 import { describe, expect, test } from "vitest";
 
 import { helpCommand, parseCommandLine } from "./args.ts";
@@ -15,7 +16,14 @@ const create: Command = {
   examples: [],
   run: nothing,
 };
-const list: Command = { name: "list", summary: "", arguments: [], options: {}, examples: [], run: nothing };
+const list: Command = {
+  name: "list",
+  summary: "",
+  arguments: [],
+  options: {},
+  examples: [],
+  run: nothing,
+};
 const groups: readonly CommandGroup[] = [{ title: "all", commands: [create, list] }];
 
 const parse = (line: string) => parseCommandLine(line === "" ? [] : line.split(" "), groups);

@@ -1,5 +1,5 @@
-// From argv to a command with its arguments and options. Global options may stand before or behind the
-// command's name. Every mistake is a UsageError of one sentence.
+// From argv to a command with its arguments and options. Global options may stand before or
+// behind the command's name. Every mistake is a UsageError of one sentence.
 import { parseArgs, type ParseArgsConfig } from "node:util";
 
 import type { Command, CommandGroup, OptionSpecs } from "./command.ts";
@@ -87,7 +87,10 @@ export function helpCommand(argv: readonly string[], groups: readonly CommandGro
   return `${programOf(command)} --help`;
 }
 
-/** The first word that is neither a global option nor the value of one; argv.length when there is none. */
+/**
+ * The first word that is neither a global option nor the value of one; argv.length when there is
+ * none.
+ */
 function commandIndex(argv: readonly string[]): number {
   for (let index = 0; index < argv.length; index += 1) {
     const word = argv[index] ?? "";
@@ -136,7 +139,7 @@ function parseOptions(
       continue;
     }
     // A value that begins with a dash is a forgotten value, unless it is given with "=".
-    if (value === undefined || value === "" || (inlineValue === false && value.startsWith("-"))) {
+    if (value === undefined || value === "" || (!inlineValue && value.startsWith("-"))) {
       throw new UsageError(`${rawName} needs a value: ${rawName} ${spec.value}`);
     }
     if (texts.has(name)) throw new UsageError(`${rawName} is given twice`);

@@ -29,7 +29,9 @@ export interface Cli {
   readonly hurry: AbortSignal;
 }
 
-/** The store of the settings. The default one is made when it is not there; any other must exist. */
+/**
+ * The store of the settings. The default one is made when it is not there; any other must exist.
+ */
 export async function openCliStore({ settings, clock, random }: Cli): Promise<ObjectStore> {
   const { storeUrl } = settings;
   if (storeUrl === DEFAULTS["store"]) {
@@ -39,10 +41,7 @@ export async function openCliStore({ settings, clock, random }: Cli): Promise<Ob
 }
 
 /** Opens the store for one command. */
-export async function withStore<T>(
-  cli: Cli,
-  use: (context: LogContext) => Promise<T>,
-): Promise<T> {
+export async function withStore<T>(cli: Cli, use: (context: LogContext) => Promise<T>): Promise<T> {
   const { clock, random, signal } = cli;
   await using store = await openCliStore(cli);
   return await use({ store, clock, random, signal });

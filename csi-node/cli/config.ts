@@ -1,5 +1,5 @@
-// Settings of a command: options before environment before configuration file before defaults. The only
-// file of the CLI that reads the environment.
+// Settings of a command: options before environment before configuration file before defaults.
+// The only file of the CLI that reads the environment.
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { z } from "zod";

@@ -16,8 +16,8 @@ import { lockState } from "./state-lock.ts";
 export const nodeName = (): string => hostname();
 
 /**
- * Journals, cache and records are made below the state directory. REQUIRES that the caller holds its lock
- * (state-lock.ts) and closes the host.
+ * Journals, cache and records are made below the state directory. REQUIRES that the caller holds
+ * its lock (state-lock.ts) and closes the host.
  */
 export function startEngineHost(
   cli: Cli,
@@ -36,13 +36,10 @@ export function startEngineHost(
 }
 
 /**
- * The node's engine, or one of our own while `use` runs. Ours keeps off the node's clean cache: it would
- * fill it with what nobody reads again.
+ * The node's engine, or one of our own while `use` runs. Ours keeps off the node's clean cache:
+ * it would fill it with what nobody reads again.
  */
-export async function withEngine<T>(
-  cli: Cli,
-  use: (engine: EngineApi) => Promise<T>,
-): Promise<T> {
+export async function withEngine<T>(cli: Cli, use: (engine: EngineApi) => Promise<T>): Promise<T> {
   const running = await findEngine(cli);
   if (running !== undefined) return use(running);
   await using store = await openCliStore(cli);

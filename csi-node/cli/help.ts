@@ -3,10 +3,15 @@ import { GLOBAL_OPTIONS } from "./args.ts";
 import type { Command, CommandGroup, OptionSpecs } from "./command.ts";
 import { DEFAULTS } from "./config.ts";
 
+/** Of a paragraph; a terminal has at least so many. */
+const COLUMNS = 78;
+
 const ENVIRONMENT: readonly (readonly [string, string])[] = [
   ["WEIR_STORE", "as --store"],
   ["WEIR_STATE", "as --state"],
   ["WEIR_RUN", "as --run"],
+  ["WEIR_CONFIG", "as --config"],
+  ["WEIR_JOURNAL_SIZE, WEIR_CACHE_RAM, WEIR_CACHE_DISK", "as the options of serve"],
   ["WEIR_ADDON", "the native engine, when it is not in native/build"],
   ["AWS_...", "credentials, region and endpoint (AWS_ENDPOINT_URL_S3) of an s3:// store"],
 ];
@@ -45,7 +50,7 @@ export function commandHelp(command: Command): string {
     `weir ${command.name}: ${command.summary}`,
     "",
     `Usage: weir ${synopsis(command)}${own ? " [OPTION...]" : ""}`,
-    ...(command.details ?? []).flatMap((paragraph) => ["", paragraph]),
+    ...(command.details ?? []).flatMap((paragraph) => ["", ...wrapped(paragraph)]),
     ...(own ? ["", "Options:", ...optionLines(command.options)] : []),
     "",
     "Global options:",
@@ -68,6 +73,20 @@ function optionLines(options: OptionSpecs): readonly string[] {
       return [spec.value === undefined ? `--${name}` : `--${name} ${spec.value}`, help];
     }),
   );
+}
+
+function wrapped(paragraph: string): readonly string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of paragraph.split(" ")) {
+    if (line.length + 1 + word.length > COLUMNS) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
 }
 
 function columns(rows: readonly (readonly [string, string])[]): readonly string[] {

@@ -1,11 +1,14 @@
-// The log of a command that does an engine's work in its own process: people read it, so a warning is a note of
-// one sentence instead of a line of JSON.
+// The log of a command that does an engine's work in its own process: people read it, so a
+// warning is a note of one sentence instead of a line of JSON.
 import { z } from "zod";
 
 import { createLogger, type Logger } from "../../core/runtime/log.ts";
 import type { Output } from "./output.ts";
 
-const logLine = z.string().transform((text) => parseJson(text)).pipe(z.object({ msg: z.string() }));
+const logLine = z
+  .string()
+  .transform((text) => parseJson(text))
+  .pipe(z.object({ msg: z.string() }));
 
 export function noteLogger(out: Output): Logger {
   const write = (line: string): void => {

@@ -1,5 +1,6 @@
-// Goal: scripts find exactly one JSON document on standard output, people one sentence on standard error, and
-// progress disturbs neither. Method: streams that remember what was written, a clock that is moved by hand.
+// Goal: scripts find exactly one JSON document on standard output, people one sentence on
+// standard error, and progress disturbs neither. Method: streams that remember what was written,
+// a clock that is moved by hand.
 import { describe, expect, test } from "vitest";
 
 import { WeirError } from "../../core/runtime/errors.ts";
@@ -66,12 +67,21 @@ describe("output", () => {
   });
 
   test("tables and facts are aligned", () => {
-    expect(table(["NAME", "SIZE"], [["data", "1 GiB"], ["a", ""]])).toStrictEqual([
-      "NAME  SIZE",
-      "data  1 GiB",
-      "a",
-    ]);
-    expect(facts([["uid", "1"], ["size", "2"]])).toStrictEqual(["uid   1", "size  2"]);
+    expect(
+      table(
+        ["NAME", "SIZE"],
+        [
+          ["data", "1 GiB"],
+          ["a", ""],
+        ],
+      ),
+    ).toStrictEqual(["NAME  SIZE", "data  1 GiB", "a"]);
+    expect(
+      facts([
+        ["uid", "1"],
+        ["size", "2"],
+      ]),
+    ).toStrictEqual(["uid   1", "size  2"]);
     expect(formatWallTime(Date.UTC(2026, 0, 31, 12))).toBe("2026-01-31 12:00:00 UTC");
   });
 });

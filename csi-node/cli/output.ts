@@ -1,5 +1,5 @@
-// What the user sees: results on standard output, everything else on standard error. With --json standard
-// output is exactly one JSON document, whether the command worked or not.
+// What the user sees: results on standard output, everything else on standard error. With --json
+// standard output is exactly one JSON document, whether the command worked or not.
 import type { WeirError } from "../../core/runtime/errors.ts";
 
 /** A stream of the terminal or a pipe. */

@@ -1,4 +1,5 @@
-// The program without the process: from argv to an exit status. Tests run it with streams of their own.
+// The program without the process: from argv to an exit status. Tests run it with streams of
+// their own.
 import type { Clock, Random } from "../../core/runtime/ports.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import { abortReason } from "../../core/runtime/timer-signals.ts";

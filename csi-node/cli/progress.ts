@@ -1,5 +1,5 @@
-// Shows how much dirty data a long call still has to upload: one moving bar on a terminal, a line now and
-// then elsewhere (a log must stay readable).
+// Shows how much dirty data a long call still has to upload: one moving bar on a terminal, a line
+// now and then elsewhere (a log must stay readable).
 import type { Clock } from "../../core/runtime/ports.ts";
 import type { TextStream } from "./output.ts";
 import { formatSize } from "./units.ts";

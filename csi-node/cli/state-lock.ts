@@ -1,6 +1,7 @@
-// One engine per state directory: a second one would claim the epochs of volumes that the first one serves, and
-// so fence them, before it meets the journals' own locks. The lock is an abstract unix socket: binding it is
-// atomic, and the kernel lets go of it together with the process, however that ends.
+// One engine per state directory: a second one would claim the epochs of volumes that the first
+// one serves, and so fence them, before it meets the journals' own locks. The lock is an abstract
+// unix socket: binding it is atomic, and the kernel lets go of it together with the process,
+// however that ends.
 //
 // Limit: it is seen within one network namespace only; across them the journals' locks remain.
 import { mkdir, stat } from "node:fs/promises";

@@ -1,5 +1,6 @@
-// Goal: sizes and durations mean what people who know lvcreate and Kubernetes expect, and a slip is refused with
-// a sentence that shows how to write it. Method: tables of texts and values, both directions.
+// Goal: sizes and durations mean what people who know lvcreate and Kubernetes expect, and a slip
+// is refused with a sentence that shows how to write it. Method: tables of texts and values, both
+// directions.
 import { describe, expect, test } from "vitest";
 
 import { formatSize, parseDurationMs, parseSize } from "./units.ts";
@@ -29,8 +30,27 @@ describe("sizes", () => {
   });
 
   test.each([
-    "", " ", "G", "-1", "+1", "1e3", "0x10", "10 G", "10X", "10GG", "iB", "1iB", "1i", "10Gb ps",
-    "0.3", "1.0000001K", "9007199254740993", "99999999T", "Infinity", "NaN", "１０G",
+    "",
+    " ",
+    "G",
+    "-1",
+    "+1",
+    "1e3",
+    "0x10",
+    "10 G",
+    "10X",
+    "10GG",
+    "iB",
+    "1iB",
+    "1i",
+    "10Gb ps",
+    "0.3",
+    "1.0000001K",
+    "9007199254740993",
+    "99999999T",
+    "Infinity",
+    "NaN",
+    "１０G",
   ])("%j is refused", (text) => {
     expect(() => parseSize(text, "--size")).toThrow(UsageError);
     expect(() => parseSize(text, "--size")).toThrow(`--size must be a whole number of bytes`);

@@ -1,5 +1,5 @@
-// Sizes and durations as people write them. Sizes are powers of 1024, as with lvcreate and truncate:
-// 10G, 10Gi and 10GiB are the same; only 10GB is 10 * 1000^3. Durations need a unit.
+// Sizes and durations as people write them. Sizes are powers of 1024, as with lvcreate and
+// truncate: 10G, 10Gi and 10GiB are the same; only 10GB is 10 * 1000^3. Durations need a unit.
 import { UsageError } from "./usage-error.ts";
 
 const SIZE = /^(?<number>\d+(?:\.\d+)?)(?<unit>[kmgt]?)(?<suffix>i?b?)$/iu;
@@ -22,7 +22,9 @@ export function parseSize(text: string, what: string): number {
     const bytes = Number(number) * base ** power;
     if (Number.isSafeInteger(bytes)) return bytes;
   }
-  throw new UsageError(`${what} must be a whole number of bytes such as 512MiB or 10G, not "${text}"`);
+  throw new UsageError(
+    `${what} must be a whole number of bytes such as 512MiB or 10G, not "${text}"`,
+  );
 }
 
 export function parseDurationMs(text: string, what: string): number {
@@ -32,7 +34,9 @@ export function parseDurationMs(text: string, what: string): number {
     const ms = Number(number) * factor;
     if (Number.isSafeInteger(ms)) return ms;
   }
-  throw new UsageError(`${what} must be a time with its unit such as 100ms, 5s or 2m, not "${text}"`);
+  throw new UsageError(
+    `${what} must be a time with its unit such as 100ms, 5s or 2m, not "${text}"`,
+  );
 }
 
 /** With at most one decimal: 1.5 GiB. */

@@ -18,6 +18,9 @@ import {
 
 type Options<M extends keyof EngineApi> = Parameters<EngineApi[M]>[0];
 
+const ABSENT: ReadonlySet<string> = new Set(["ENOENT", "ECONNREFUSED"]);
+const CLOSED: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
+
 interface Call<T> {
   readonly method: Method;
   readonly body: object;
@@ -97,23 +100,20 @@ export class ControlClient implements EngineApi {
 
   #unreached(signal: AbortSignal, cause: NodeJS.ErrnoException): WeirError {
     const details = { socket: this.#socketPath };
-    switch (cause.code) {
-      case "ENOENT":
-      case "ECONNREFUSED":
-        return new WeirError("engine-unavailable", "no engine is running on this node", {
-          details,
-          cause,
-        });
-      case "EACCES":
-      case "EPERM":
-        return new WeirError(
-          "engine-unavailable",
-          "the engine's socket is closed to this user: use root or the user who runs the engine",
-          { details, cause },
-        );
-      default:
-        return this.#cut(signal, cause);
+    if (ABSENT.has(cause.code ?? "")) {
+      return new WeirError("engine-unavailable", "no engine is running on this node", {
+        details,
+        cause,
+      });
     }
+    if (CLOSED.has(cause.code ?? "")) {
+      return new WeirError(
+        "engine-unavailable",
+        "the engine's socket is closed to this user: use root or the user who runs the engine",
+        { details, cause },
+      );
+    }
+    return this.#cut(signal, cause);
   }
 
   #cut(signal: AbortSignal, cause?: unknown): WeirError {

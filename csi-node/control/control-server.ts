@@ -1,8 +1,9 @@
-// Serves EngineApi to local processes over a unix socket: HTTP because every language and curl speak it.
+// Serves EngineApi to local processes over a unix socket: HTTP because every language and curl
+// speak it.
 //
-// Who may call: the socket's mode lets in root and the engine's own user, nobody else. Bounds: the size of a
-// request, the time a client takes to send one; a client that does not read loses progress lines, no more.
-// A call whose client goes away is aborted.
+// Who may call: the socket's mode lets in root and the engine's own user, nobody else. Bounds:
+// the size of a request, the time a client takes to send one; a client that does not read loses
+// progress lines, no more. A call whose client goes away is aborted.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { z } from "zod";
 
@@ -25,9 +26,7 @@ import {
 const REQUEST_TIMEOUT_MS = 10_000;
 const CONNECTIONS_MAX = 64;
 
-type Handlers = Readonly<
-  Record<Method, (body: unknown, context: CallContext) => Promise<unknown>>
->;
+type Handlers = Readonly<Record<Method, (body: unknown, context: CallContext) => Promise<unknown>>>;
 
 export interface ControlServerOptions {
   readonly engine: EngineApi;

@@ -1,5 +1,5 @@
-// The control socket's file: exists under its final name only when it is ready to be used, belongs to
-// its user alone, and one left behind by an engine that died is replaced.
+// The control socket's file: exists under its final name only when it is ready to be used,
+// belongs to its user alone, and one left behind by an engine that died is replaced.
 import { chmod, mkdir, rename, rm, stat } from "node:fs/promises";
 import { createConnection, type Server } from "node:net";
 import { dirname, join } from "node:path";
@@ -14,7 +14,9 @@ export function controlSocketPath(runDirectory: string): string {
   return join(runDirectory, "control.sock");
 }
 
-/** Listens and puts the socket in its place; the result takes it away again, if it is still ours. */
+/**
+ * Listens and puts the socket in its place; the result takes it away again, if it is still ours.
+ */
 export async function bindControlSocket(options: {
   readonly server: Server;
   readonly socketPath: string;
@@ -50,8 +52,8 @@ async function refuseLive(socketPath: string): Promise<void> {
 }
 
 /**
- * Whether an engine listens there. A file without a process behind it refuses connections at once; what
- * cannot be seen is taken for alive, so that it is never replaced.
+ * Whether an engine listens there. A file without a process behind it refuses connections at
+ * once; what cannot be seen is taken for alive, so that it is never replaced.
  */
 export async function isServed(socketPath: string): Promise<boolean> {
   refuseLong(socketPath);

@@ -1,6 +1,7 @@
-// Goal: a caller of ControlClient sees exactly what it would see from the engine in its own process: results,
-// faults, progress, and its own cancellation; and nothing that a client sends can hurt the server.
-// Method: server and client over a real unix socket, with a fake EngineApi; raw requests by node:http.
+// Goal: a caller of ControlClient sees exactly what it would see from the engine in its own
+// process: results, faults, progress, and its own cancellation; and nothing that a client sends
+// can hurt the server. Method: server and client over a real unix socket, with a fake EngineApi;
+// raw requests by node:http.
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { createConnection, createServer } from "node:net";
@@ -74,8 +75,7 @@ const POLICY = volumePolicySchema.parse({ durability: "s3" });
 /** Remembers its calls; each test replaces the methods it needs. */
 class FakeEngine implements EngineApi {
   readonly calls: unknown[] = [];
-  status = () =>
-    Promise.resolve({ store: "memory:", volumes: [ATTACHED], cache: CACHE });
+  status = () => Promise.resolve({ store: "memory:", volumes: [ATTACHED], cache: CACHE });
   attach = (options: unknown): Promise<AttachedVolume> => {
     this.calls.push(options);
     return Promise.resolve(ATTACHED);
@@ -239,7 +239,9 @@ describe("cancellation", () => {
     const { began, ended } = hangingDetach();
     const body = JSON.stringify({ name: "data", force: false });
     const socket = createConnection(socketPath);
-    socket.write(`POST /v1/detach HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    socket.write(
+      `POST /v1/detach HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
     await began;
     socket.destroy();
     expect((await ended).message).toBe("the caller went away");
@@ -329,7 +331,11 @@ describe("bad answers", () => {
     ["a line is not JSON", "hello\n", "internal"],
     ["a line is of no known kind", '{"news":1}\n', "internal"],
     ["a result is of another shape", '{"result":{"store":1}}\n', "internal"],
-    ["a fault has a code of a newer release", '{"fault":{"code":"on-fire","message":"m","details":{}}}\n', "internal"],
+    [
+      "a fault has a code of a newer release",
+      '{"fault":{"code":"on-fire","message":"m","details":{}}}\n',
+      "internal",
+    ],
   ])("%s", async (_what, body, code) => {
     const other = await answering(body);
     expect((await faultOf(other.status(context()))).code).toBe(code);

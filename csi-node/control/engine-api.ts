@@ -1,5 +1,5 @@
-// What a node's engine does for others: the CLI, the CSI node service, tests. EngineHost implements it in
-// the engine's process; ControlClient speaks to it over the control socket.
+// What a node's engine does for others: the CLI, the CSI node service, tests. EngineHost
+// implements it in the engine's process; ControlClient speaks to it over the control socket.
 import type { SnapshotRecord } from "../../core/log/records.ts";
 import type { VolumePolicy } from "../engine/config.ts";
 import type { SessionStatus } from "../engine/volume-session.ts";
@@ -41,12 +41,28 @@ export interface EngineApi {
   status(context: CallContext): Promise<EngineStatus>;
   /** Attaching what is attached the same way answers the same; another way is `in-use`. */
   attach(
-    options: { readonly name: string; readonly transport: TransportRequest; readonly policy: VolumePolicy },
+    options: {
+      readonly name: string;
+      readonly transport: TransportRequest;
+      readonly policy: VolumePolicy;
+    },
     context: CallContext,
   ): Promise<AttachedVolume>;
-  /** Uploads everything, writes a checkpoint, removes device and journal. `force`: without uploading; dirty data stays in the journal. */
-  detach(options: { readonly name: string; readonly force: boolean }, context: CallContext): Promise<void>;
+  /**
+   * Uploads everything, writes a checkpoint, removes device and journal. `force`: without
+   * uploading; dirty data stays in the journal.
+   */
+  detach(
+    options: { readonly name: string; readonly force: boolean },
+    context: CallContext,
+  ): Promise<void>;
   /** Of an attached volume, or of one that is attached nowhere (it is opened for the moment). */
-  snapshot(options: { readonly name: string; readonly snapshot: string }, context: CallContext): Promise<SnapshotRecord>;
-  grow(options: { readonly name: string; readonly sizeBytes: number }, context: CallContext): Promise<void>;
+  snapshot(
+    options: { readonly name: string; readonly snapshot: string },
+    context: CallContext,
+  ): Promise<SnapshotRecord>;
+  grow(
+    options: { readonly name: string; readonly sizeBytes: number },
+    context: CallContext,
+  ): Promise<void>;
 }

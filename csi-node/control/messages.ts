@@ -1,7 +1,8 @@
-// What travels over the control socket, version 1. A call is `POST /v1/<method>` with a JSON body; the
-// answer is a stream of JSON lines: any number of {"progress"}, then one {"result"} or {"fault"}.
-// The server checks what it is asked, the client what it is told. Fields that are not known are
-// ignored, so that a newer peer may add some; a change of meaning is a new version in the path.
+// What travels over the control socket, version 1. A call is `POST /v1/<method>` with a JSON
+// body; the answer is a stream of JSON lines: any number of {"progress"}, then one {"result"} or
+// {"fault"}. The server checks what it is asked, the client what it is told. Fields that are not
+// known are ignored, so that a newer peer may add some; a change of meaning is a new version in
+// the path.
 import { z } from "zod";
 
 import { FAULTS, WeirError, type FaultCode } from "../../core/runtime/errors.ts";
@@ -121,7 +122,9 @@ export const resultSchemas = {
 } as const satisfies Record<Method, z.ZodType>;
 
 /** A code of a newer peer shows as `internal`: its sentence still says what to do. */
-const faultCode = z.string().transform((code): FaultCode => (isFaultCode(code) ? code : "internal"));
+const faultCode = z
+  .string()
+  .transform((code): FaultCode => (isFaultCode(code) ? code : "internal"));
 const faultDetails = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]));
 const fault = z.object({ code: faultCode, message: z.string(), details: faultDetails });
 
@@ -136,7 +139,9 @@ export function isMethod(text: string): text is Method {
   return METHODS.some((method) => method === text);
 }
 
-/** A fault as it travels. What is not a WeirError is a defect: its text stays in the engine's log. */
+/**
+ * A fault as it travels. What is not a WeirError is a defect: its text stays in the engine's log.
+ */
 export function faultLine(cause: unknown): AnswerLine {
   const fault =
     cause instanceof WeirError

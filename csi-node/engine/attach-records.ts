@@ -16,7 +16,11 @@ const recordSchema = z.object({
   transport: z.discriminatedUnion("kind", [
     z.object({ kind: z.literal("nbd"), socketPath: z.string() }),
     /** deviceId null: the kernel chooses. */
-    z.object({ kind: z.literal("ublk"), depth: z.number().int(), deviceId: z.number().int().nullable() }),
+    z.object({
+      kind: z.literal("ublk"),
+      depth: z.number().int(),
+      deviceId: z.number().int().nullable(),
+    }),
   ]),
 });
 export type AttachRecord = z.infer<typeof recordSchema>;
@@ -30,7 +34,9 @@ export class AttachRecords {
 
   async list(): Promise<AttachRecord[]> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const names = (await readdir(this.#directory)).filter((name) => name.endsWith(".json")).toSorted();
+    const names = (await readdir(this.#directory))
+      .filter((name) => name.endsWith(".json"))
+      .toSorted();
     return Promise.all(names.map((name) => this.#read(join(this.#directory, name))));
   }
 
@@ -57,10 +63,14 @@ export class AttachRecords {
   async #read(path: string): Promise<AttachRecord> {
     const parsed = recordSchema.safeParse(parseJson(await readFile(path, "utf8")));
     if (parsed.success) return parsed.data;
-    throw new WeirError("journal-corrupt", "a local attach record cannot be read: remove the file and attach the volume again", {
-      details: { path },
-      cause: parsed.error,
-    });
+    throw new WeirError(
+      "journal-corrupt",
+      "a local attach record cannot be read: remove the file and attach the volume again",
+      {
+        details: { path },
+        cause: parsed.error,
+      },
+    );
   }
 
   async #syncDirectory(): Promise<void> {

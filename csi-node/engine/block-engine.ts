@@ -116,7 +116,11 @@ export interface CheckpointCapture {
   readonly sizeBytes: number;
   /** Not empty: load these chunks with completeChunk and capture again. */
   readonly missing: readonly number[];
-  readonly chunks: readonly { readonly chunk: number; readonly empty: boolean; readonly bytes: Uint8Array }[];
+  readonly chunks: readonly {
+    readonly chunk: number;
+    readonly empty: boolean;
+    readonly bytes: Uint8Array;
+  }[];
 }
 
 /** What a ublk device became: /dev/ublkb<id>. */
@@ -145,7 +149,11 @@ export interface BlockVolume {
   listenNbd(options: { readonly socketPath: string; readonly exportName: string }): Promise<void>;
   closeNbd(): Promise<void>;
   /** `recover`: take over the existing device `id`, which waits QUIESCED. */
-  startUblk(options: { readonly id: number; readonly depth: number; readonly recover: boolean }): Promise<UblkDevice>;
+  startUblk(options: {
+    readonly id: number;
+    readonly depth: number;
+    readonly recover: boolean;
+  }): Promise<UblkDevice>;
   /** Deletes the device. */
   stopUblk(): Promise<void>;
   /** Tells the kernel the volume's present size. */
@@ -157,7 +165,11 @@ export interface BlockVolume {
 export interface BlockEngine {
   /** null: there is no journal in that folder. */
   inspectJournal(directory: string): JournalIdentity | null;
-  openVolume(options: VolumeOpenOptions, base: VolumeBase, events: VolumeEvents): Promise<BlockVolume>;
+  openVolume(
+    options: VolumeOpenOptions,
+    base: VolumeBase,
+    events: VolumeEvents,
+  ): Promise<BlockVolume>;
   cacheHas(segment: LogPlace, offset: number): boolean;
   cacheStats(): CacheStats;
   /** REQUIRES that every volume was closed. */

@@ -7,7 +7,12 @@ import { readChunk, writeCheckpoint } from "../../core/log/checkpoints.ts";
 import type { CheckpointPlace, CheckpointRoot } from "../../core/log/checkpoint-codec.ts";
 import type { Committed } from "../../core/log/open-log.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
-import { comparePositions, type Nonce, type Position, type VolumeUid } from "../../core/runtime/ids.ts";
+import {
+  comparePositions,
+  type Nonce,
+  type Position,
+  type VolumeUid,
+} from "../../core/runtime/ids.ts";
 import type { Clock, Random } from "../../core/runtime/ports.ts";
 import type { ObjectStore } from "../../core/store/object-store.ts";
 import type { BlockVolume, CheckpointCapture } from "./block-engine.ts";
@@ -78,8 +83,17 @@ export class Checkpointer {
     if (capture.seq === 0) return undefined;
     const present = this.#root?.header;
     const position = { epoch: capture.epoch, seq: capture.seq };
-    if (present !== undefined && present.volume === uid && present.epoch === position.epoch && present.seq === position.seq) {
-      return { position, checkpoint: { volume: uid, ...position }, sizeBytes: present.volumeSizeBytes };
+    if (
+      present !== undefined &&
+      present.volume === uid &&
+      present.epoch === position.epoch &&
+      present.seq === position.seq
+    ) {
+      return {
+        position,
+        checkpoint: { volume: uid, ...position },
+        sizeBytes: present.volumeSizeBytes,
+      };
     }
     const root = await writeCheckpoint({
       ...pick(this.#options),
@@ -89,7 +103,10 @@ export class Checkpointer {
       ...this.#journalAt(capture),
       volumeSizeBytes: capture.sizeBytes,
       previous: this.#root,
-      changed: capture.chunks.map((chunk) => ({ chunk: chunk.chunk, payload: chunk.empty ? null : chunk.bytes })),
+      changed: capture.chunks.map((chunk) => ({
+        chunk: chunk.chunk,
+        payload: chunk.empty ? null : chunk.bytes,
+      })),
     });
     this.#root = root;
     this.#segmentsBehind = 0;
@@ -125,7 +142,8 @@ export class Checkpointer {
   #journalAt(capture: CheckpointCapture): { journalId: Nonce; journalEnd: number } {
     const { committed, journalId } = this.#options;
     const before = comparePositions(capture, committed.position) === 0;
-    if (!before || committed.journalId === null) return { journalId, journalEnd: capture.journalEnd };
+    if (!before || committed.journalId === null)
+      return { journalId, journalEnd: capture.journalEnd };
     return { journalId: committed.journalId, journalEnd: committed.journalEnd };
   }
 
@@ -134,16 +152,22 @@ export class Checkpointer {
     for (let pauseMs = RETRY_FIRST_MS; ; pauseMs = Math.min(pauseMs * 2, RETRY_LAST_MS)) {
       try {
         const root = this.#root;
-        if (root === null) throw new WeirError("internal", "a chunk was asked for without a checkpoint");
+        if (root === null)
+          throw new WeirError("internal", "a chunk was asked for without a checkpoint");
         const payload = await readChunk({ store, clock, random, signal, root, chunk });
         // A newer checkpoint may hold a newer version of the chunk, which must not be hidden by this one.
         if (root !== this.#root) continue;
         if (await volume.completeChunk(chunk, payload)) return;
-        throw new WeirError("object-corrupt", "a checkpoint in the bucket is damaged: restore the object from a copy", {
-          details: { chunk },
-        });
+        throw new WeirError(
+          "object-corrupt",
+          "a checkpoint in the bucket is damaged: restore the object from a copy",
+          {
+            details: { chunk },
+          },
+        );
       } catch (cause) {
-        const retry = cause instanceof WeirError && cause.code === "store-unavailable" && !signal.aborted;
+        const retry =
+          cause instanceof WeirError && cause.code === "store-unavailable" && !signal.aborted;
         if (!retry) throw cause;
         await clock.sleep(pauseMs * (0.5 + random.fraction() / 2), signal);
       }

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { WeirError } from "../../core/runtime/errors.ts";
 
 const MIB = 1024 * 1024;
-const bytes = (fallback: number, min = 0) => z.number().int().min(min).max(Number.MAX_SAFE_INTEGER).default(fallback);
+const bytes = (fallback: number, min = 0) =>
+  z.number().int().min(min).max(Number.MAX_SAFE_INTEGER).default(fallback);
 const absolutePath = z.string().regex(/^\/[^\0]*$/u, "must be an absolute path");
 
 /** How one volume is served: a StorageClass carries these. */
@@ -47,10 +48,18 @@ export const engineConfigSchema = z.object({
 export type EngineConfig = z.infer<typeof engineConfigSchema>;
 
 /** Parses with one sentence for the first mistake. */
-export function parseConfig<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.infer<Schema> {
+export function parseConfig<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+  what: string,
+): z.infer<Schema> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
-  const where = issue === undefined || issue.path.length === 0 ? what : `${what} "${issue.path.join(".")}"`;
-  throw new WeirError("invalid-argument", `${where} is not valid: ${issue?.message ?? "unknown mistake"}`);
+  const where =
+    issue === undefined || issue.path.length === 0 ? what : `${what} "${issue.path.join(".")}"`;
+  throw new WeirError(
+    "invalid-argument",
+    `${where} is not valid: ${issue?.message ?? "unknown mistake"}`,
+  );
 }

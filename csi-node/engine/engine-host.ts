@@ -59,7 +59,14 @@ export class EngineHost implements EngineApi {
   constructor(options: EngineHostOptions) {
     this.#options = options;
     const { engine, store, clock, random, log, config } = options;
-    this.#fetcher = new FrameFetcher({ engine, store, clock, random, log, budget: new ByteBudget(config.fetchBytesMax) });
+    this.#fetcher = new FrameFetcher({
+      engine,
+      store,
+      clock,
+      random,
+      log,
+      budget: new ByteBudget(config.fetchBytesMax),
+    });
     this.#records = new AttachRecords(join(config.stateDirectory, "attached"));
   }
 
@@ -70,8 +77,14 @@ export class EngineHost implements EngineApi {
       try {
         await this.#attach(record, context);
       } catch (cause) {
-        const fault = cause instanceof WeirError ? cause : new WeirError("internal", "the volume could not be taken up again", { cause });
-        this.#options.log.error({ volume: record.name, code: fault.code, ...fault.details }, fault.message);
+        const fault =
+          cause instanceof WeirError
+            ? cause
+            : new WeirError("internal", "the volume could not be taken up again", { cause });
+        this.#options.log.error(
+          { volume: record.name, code: fault.code, ...fault.details },
+          fault.message,
+        );
         faults.push({ name: record.name, fault });
       }
     }
@@ -79,7 +92,9 @@ export class EngineHost implements EngineApi {
   }
 
   async status(): Promise<EngineStatus> {
-    const volumes = await Promise.all([...this.#attached.values()].map((attached) => describe(attached)));
+    const volumes = await Promise.all(
+      [...this.#attached.values()].map((attached) => describe(attached)),
+    );
     return { store: this.#options.store.label, volumes, cache: this.#options.engine.cacheStats() };
   }
 
@@ -92,9 +107,13 @@ export class EngineHost implements EngineApi {
       const present = this.#attached.get(uid);
       if (present !== undefined) {
         if (present.transport?.kind === options.transport.kind) return describe(present);
-        throw new WeirError("in-use", "the volume is attached with another transport: detach it first", {
-          details: { name },
-        });
+        throw new WeirError(
+          "in-use",
+          "the volume is attached with another transport: detach it first",
+          {
+            details: { name },
+          },
+        );
       }
       const record: AttachRecord = {
         format: 1,
@@ -103,7 +122,12 @@ export class EngineHost implements EngineApi {
         policy: options.policy,
         transport:
           options.transport.kind === "nbd"
-            ? { kind: "nbd", socketPath: options.transport.socketPath ?? join(this.#options.config.runDirectory, `${name}.nbd`) }
+            ? {
+                kind: "nbd",
+                socketPath:
+                  options.transport.socketPath ??
+                  join(this.#options.config.runDirectory, `${name}.nbd`),
+              }
             : { kind: "ublk", depth: options.transport.depth ?? UBLK_DEPTH, deviceId: null },
       };
       return describe(await this.#attach(record, context));
@@ -113,7 +137,10 @@ export class EngineHost implements EngineApi {
   detach(options: { name: string; force: boolean }, context: CallContext): Promise<void> {
     return this.#exclusively(options.name, async () => {
       const attached = this.#byName(options.name);
-      if (attached === undefined) throw new WeirError("not-found", "the volume is not attached here", { details: { name: options.name } });
+      if (attached === undefined)
+        throw new WeirError("not-found", "the volume is not attached here", {
+          details: { name: options.name },
+        });
       const { session, transport } = attached;
       if (!options.force) await session.drain(context);
       if (transport?.kind === "nbd") await session.volume.closeNbd();
@@ -126,7 +153,10 @@ export class EngineHost implements EngineApi {
     });
   }
 
-  snapshot(options: { name: string; snapshot: string }, context: CallContext): Promise<SnapshotRecord> {
+  snapshot(
+    options: { name: string; snapshot: string },
+    context: CallContext,
+  ): Promise<SnapshotRecord> {
     return this.#exclusively(options.name, () =>
       this.#withSession(options.name, context, (session) =>
         session.snapshot({ name: options.snapshot, signal: context.signal }),
@@ -157,7 +187,10 @@ export class EngineHost implements EngineApi {
 
   async #attach(record: AttachRecord, context: CallContext): Promise<Attached> {
     const { engine, store, clock, random, log, config, writer } = this.#options;
-    await checkJournalPlace({ directory: config.stateDirectory, durability: record.policy.durability });
+    await checkJournalPlace({
+      directory: config.stateDirectory,
+      durability: record.policy.durability,
+    });
     const session = await VolumeSession.attach(
       { engine, store, fetcher: this.#fetcher, clock, random, log, config },
       { uid: record.uid, writer, policy: record.policy, signal: context.signal },
@@ -174,16 +207,26 @@ export class EngineHost implements EngineApi {
     }
   }
 
-  async #serve(session: VolumeSession, record: AttachRecord): Promise<{ transport: TransportInfo; served: AttachRecord }> {
+  async #serve(
+    session: VolumeSession,
+    record: AttachRecord,
+  ): Promise<{ transport: TransportInfo; served: AttachRecord }> {
     const { transport } = record;
     if (transport.kind === "nbd") {
       const { socketPath } = transport;
       await mkdir(this.#options.config.runDirectory, { recursive: true, mode: 0o755 });
       await session.volume.listenNbd({ socketPath, exportName: record.name });
-      return { transport: { kind: "nbd", socketPath, uri: `nbd+unix:///?socket=${socketPath}` }, served: record };
+      return {
+        transport: { kind: "nbd", socketPath, uri: `nbd+unix:///?socket=${socketPath}` },
+        served: record,
+      };
     }
     const recover = transport.deviceId !== null;
-    const device = await session.volume.startUblk({ id: transport.deviceId ?? -1, depth: transport.depth, recover });
+    const device = await session.volume.startUblk({
+      id: transport.deviceId ?? -1,
+      depth: transport.depth,
+      recover,
+    });
     return {
       transport: { kind: "ublk", deviceId: device.id, devicePath: `/dev/ublkb${device.id}` },
       served: { ...record, transport: { ...transport, deviceId: device.id } },
@@ -232,9 +275,13 @@ export class EngineHost implements EngineApi {
 
   async #exclusively<T>(name: string, act: () => Promise<T>): Promise<T> {
     if (this.#busy.has(name)) {
-      throw new WeirError("aborted", "another operation on this volume is under way: try again when it has ended", {
-        details: { name },
-      });
+      throw new WeirError(
+        "aborted",
+        "another operation on this volume is under way: try again when it has ended",
+        {
+          details: { name },
+        },
+      );
     }
     this.#busy.add(name);
     try {

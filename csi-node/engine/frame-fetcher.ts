@@ -78,15 +78,23 @@ export class FrameFetcher {
         if (last) break;
         this.#options.log.warn({ ...where(frame) }, "a frame did not verify; fetching it again");
       }
-      return new WeirError("object-corrupt", "a segment in the bucket is damaged: restore the object from a copy", {
-        details: where(frame),
-      });
+      return new WeirError(
+        "object-corrupt",
+        "a segment in the bucket is damaged: restore the object from a copy",
+        {
+          details: where(frame),
+        },
+      );
     } catch (cause) {
       if (cause instanceof WeirError) return cause;
-      return new WeirError("store-unavailable", "a block could not be read from the bucket in time", {
-        details: where(frame),
-        cause,
-      });
+      return new WeirError(
+        "store-unavailable",
+        "a block could not be read from the bucket in time",
+        {
+          details: where(frame),
+          cause,
+        },
+      );
     }
   }
 
@@ -95,13 +103,23 @@ export class FrameFetcher {
     const key = logKey(frame.segment);
     for (let pauseMs = RETRY_FIRST_MS; ; pauseMs = Math.min(pauseMs * 2, RETRY_LAST_MS)) {
       try {
-        const got = await store.get(key, { range: { offset: frame.offset, length: frame.length }, signal });
+        const got = await store.get(key, {
+          range: { offset: frame.offset, length: frame.length },
+          signal,
+        });
         // Absent can be a store that lags behind its own writes; the map says the object is there.
-        if (got.kind === "found") return got.bytes.length === frame.length ? got.bytes : padded(got.bytes);
-        this.#options.log.warn(where(frame), "a segment that the map names is absent from the bucket");
+        if (got.kind === "found")
+          return got.bytes.length === frame.length ? got.bytes : padded(got.bytes);
+        this.#options.log.warn(
+          where(frame),
+          "a segment that the map names is absent from the bucket",
+        );
       } catch (cause) {
         if (signal.aborted) throw cause;
-        this.#options.log.debug({ ...where(frame), err: cause }, "a fetch failed and is tried again");
+        this.#options.log.debug(
+          { ...where(frame), err: cause },
+          "a fetch failed and is tried again",
+        );
       }
       await clock.sleep(pauseMs * (0.5 + random.fraction() / 2), signal);
     }

@@ -15,7 +15,10 @@ export type JournalDecision =
  * A journal may be replayed exactly when nobody else committed since its own last commit: the newest
  * committed segment is its own, or the log still stands where the journal began.
  */
-export function decideJournal(journal: JournalIdentity | null, log: Pick<OpenedLog, "committed">): JournalDecision {
+export function decideJournal(
+  journal: JournalIdentity | null,
+  log: Pick<OpenedLog, "committed">,
+): JournalDecision {
   if (journal === null) return { kind: "fresh" };
   const { committed } = log;
   const { journalId } = journal;
@@ -23,6 +26,7 @@ export function decideJournal(journal: JournalIdentity | null, log: Pick<OpenedL
     return { kind: "replay", journalId, journalEnd: committed.journalEnd };
   }
   const { epoch, seq } = committed.position;
-  if (epoch === journal.baseEpoch && seq === journal.baseSeq) return { kind: "replay", journalId, journalEnd: 0 };
+  if (epoch === journal.baseEpoch && seq === journal.baseSeq)
+    return { kind: "replay", journalId, journalEnd: 0 };
   return { kind: "strand", journalId };
 }

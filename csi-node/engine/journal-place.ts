@@ -7,7 +7,10 @@ import { WeirError } from "../../core/runtime/errors.ts";
 const IN_MEMORY: Readonly<Record<number, string>> = { 0x01021994: "tmpfs", 0x858458f6: "ramfs" };
 
 /** Class `s3` needs no durable journal: its flushes end in the bucket. */
-export async function checkJournalPlace(options: { directory: string; durability: "local" | "s3" }): Promise<void> {
+export async function checkJournalPlace(options: {
+  directory: string;
+  durability: "local" | "s3";
+}): Promise<void> {
   const { directory, durability } = options;
   await mkdir(directory, { recursive: true, mode: 0o700 });
   if (durability === "s3") return;

@@ -41,7 +41,14 @@ interface NativeEngineHandle {
   close(): void;
   openVolume(call: number, volume: number, options: object, base: VolumeBase): void;
   closeVolume(call: number, volume: number): void;
-  takeBatch(call: number, volume: number, epoch: number, seq: number, nonce: string, createdAtMs: number): void;
+  takeBatch(
+    call: number,
+    volume: number,
+    epoch: number,
+    seq: number,
+    nonce: string,
+    createdAtMs: number,
+  ): void;
   commitBatch(call: number, volume: number): void;
   completeFetch(call: number, volume: number, fetch: number, bytes: Uint8Array): void;
   retryFetch(call: number, volume: number, fetch: number): void;
@@ -94,7 +101,10 @@ function toFault(error: NativeError): WeirError {
 
 export class NativeEngine implements BlockEngine {
   readonly #handle: NativeEngineHandle;
-  readonly #calls = new Map<number, { resolve: (value: unknown) => void; reject: (fault: WeirError) => void }>();
+  readonly #calls = new Map<
+    number,
+    { resolve: (value: unknown) => void; reject: (fault: WeirError) => void }
+  >();
   readonly #volumes = new Map<number, VolumeEvents>();
   #nextNumber = 1;
 
@@ -113,10 +123,14 @@ export class NativeEngine implements BlockEngine {
         },
       );
     } catch (cause) {
-      throw new WeirError("disk-full", "the clean cache cannot be opened: check its folder and the free space", {
-        details: { directory: options.cacheDirectory },
-        cause,
-      });
+      throw new WeirError(
+        "disk-full",
+        "the clean cache cannot be opened: check its folder and the free space",
+        {
+          details: { directory: options.cacheDirectory },
+          cause,
+        },
+      );
     }
   }
 
@@ -126,7 +140,11 @@ export class NativeEngine implements BlockEngine {
     return found;
   }
 
-  async openVolume(options: VolumeOpenOptions, base: VolumeBase, events: VolumeEvents): Promise<BlockVolume> {
+  async openVolume(
+    options: VolumeOpenOptions,
+    base: VolumeBase,
+    events: VolumeEvents,
+  ): Promise<BlockVolume> {
     const volume = this.#nextNumber++;
     this.#volumes.set(volume, events);
     try {
@@ -141,7 +159,9 @@ export class NativeEngine implements BlockEngine {
       return this.#makeVolume(volume, opened);
     } catch (fault) {
       this.#volumes.delete(volume);
-      await this.#call<void>((call) => this.#handle.closeVolume(call, volume)).catch(() => undefined);
+      await this.#call<void>((call) => this.#handle.closeVolume(call, volume)).catch(
+        () => undefined,
+      );
       throw fault;
     }
   }
@@ -166,12 +186,21 @@ export class NativeEngine implements BlockEngine {
       opened,
       takeBatch: (options: BatchOptions) =>
         on<Batch | null>((call) =>
-          handle.takeBatch(call, volume, options.epoch, options.seq, options.nonce, options.createdAtMs),
+          handle.takeBatch(
+            call,
+            volume,
+            options.epoch,
+            options.seq,
+            options.nonce,
+            options.createdAtMs,
+          ),
         ),
       commitBatch: () => on<void>((call) => handle.commitBatch(call, volume)),
-      completeFetch: (fetch, bytes) => on<boolean>((call) => handle.completeFetch(call, volume, fetch, bytes)),
+      completeFetch: (fetch, bytes) =>
+        on<boolean>((call) => handle.completeFetch(call, volume, fetch, bytes)),
       retryFetch: (fetch) => on<void>((call) => handle.retryFetch(call, volume, fetch)),
-      completeChunk: (chunk, payload) => on<boolean>((call) => handle.completeChunk(call, volume, chunk, payload)),
+      completeChunk: (chunk, payload) =>
+        on<boolean>((call) => handle.completeChunk(call, volume, chunk, payload)),
       capture: () => on<CheckpointCapture>((call) => handle.capture(call, volume)),
       checkpointDone: (chunks) => on<void>((call) => handle.checkpointDone(call, volume, chunks)),
       grow: (sizeBytes) => on<void>((call) => handle.grow(call, volume, sizeBytes)),
@@ -181,7 +210,9 @@ export class NativeEngine implements BlockEngine {
         on<void>((call) => handle.listenNbd(call, volume, options.socketPath, options.exportName)),
       closeNbd: () => on<void>((call) => handle.closeNbd(call, volume)),
       startUblk: (options) =>
-        on<UblkDevice>((call) => handle.startUblk(call, volume, options.id, options.depth, options.recover)),
+        on<UblkDevice>((call) =>
+          handle.startUblk(call, volume, options.id, options.depth, options.recover),
+        ),
       stopUblk: () => on<void>((call) => handle.stopUblk(call, volume)),
       resizeUblk: () => on<void>((call) => handle.resizeUblk(call, volume)),
       close: async () => {

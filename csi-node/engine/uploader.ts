@@ -127,7 +127,14 @@ export class Uploader {
     const woken = new Promise<void>((resolve) => {
       this.#wake = resolve;
     });
-    const timers = forMs === undefined ? [] : [this.#options.clock.sleep(forMs, AbortSignal.any([signal, ended.signal])).catch(() => undefined)];
+    const timers =
+      forMs === undefined
+        ? []
+        : [
+            this.#options.clock
+              .sleep(forMs, AbortSignal.any([signal, ended.signal]))
+              .catch(() => undefined),
+          ];
     await Promise.race([woken, ...timers]);
     ended.abort();
     this.#wake = undefined;
@@ -179,7 +186,9 @@ export class Uploader {
   #fail(cause: unknown): void {
     if (this.#fault !== undefined || this.#stop.signal.aborted) return;
     this.#fault =
-      cause instanceof WeirError ? cause : new WeirError("internal", "the upload failed unexpectedly", { cause });
+      cause instanceof WeirError
+        ? cause
+        : new WeirError("internal", "the upload failed unexpectedly", { cause });
     this.#options.onFault(this.#fault);
   }
 

@@ -146,9 +146,13 @@ export class VolumeSession {
     const { volume, uploader } = this.#must();
     const { sizeBytes } = await volume.stats();
     if (options.sizeBytes < sizeBytes) {
-      throw new WeirError("invalid-argument", "a volume can only grow: choose a size above the present one", {
-        details: { sizeBytes, requestedBytes: options.sizeBytes },
-      });
+      throw new WeirError(
+        "invalid-argument",
+        "a volume can only grow: choose a size above the present one",
+        {
+          details: { sizeBytes, requestedBytes: options.sizeBytes },
+        },
+      );
     }
     if (options.sizeBytes === sizeBytes) return;
     await volume.grow(options.sizeBytes);
@@ -156,13 +160,19 @@ export class VolumeSession {
   }
 
   /** Uploads everything and writes a checkpoint; onProgress tells what is still dirty. */
-  async drain(options: { signal: AbortSignal; onProgress?: (dirtyBytes: number) => void }): Promise<void> {
+  async drain(options: {
+    signal: AbortSignal;
+    onProgress?: (dirtyBytes: number) => void;
+  }): Promise<void> {
     const { uploader, checkpointer, volume } = this.#must();
     await uploader.drain({
       signal: options.signal,
       onProgress: () => {
         if (options.onProgress !== undefined) {
-          void volume.stats().then((stats) => options.onProgress?.(stats.dirtyBytes), () => undefined);
+          void volume.stats().then(
+            (stats) => options.onProgress?.(stats.dirtyBytes),
+            () => undefined,
+          );
         }
       },
     });
@@ -210,7 +220,8 @@ export class VolumeSession {
       },
     );
     this.#opened = this.#start(log, volume, journalId);
-    if (volume.opened.dirtyBytes > 0 || volume.opened.replayedRecords > 0) this.#opened.uploader.notify(true);
+    if (volume.opened.dirtyBytes > 0 || volume.opened.replayedRecords > 0)
+      this.#opened.uploader.notify(true);
   }
 
   #openOptions(log: OpenedLog, journalDirectory: string, journalId: Nonce) {
@@ -236,7 +247,12 @@ export class VolumeSession {
     const { policy, uid } = this.#options;
     const { signal } = this.#stop;
     const checkpointer = new Checkpointer({
-      store, clock, random, volume, uid, journalId,
+      store,
+      clock,
+      random,
+      volume,
+      uid,
+      journalId,
       committed: log.committed,
       root: log.checkpoint,
       everySegments: policy.checkpointSegments,
@@ -245,9 +261,19 @@ export class VolumeSession {
       signal,
       onTrouble: (fault) => this.#note(fault),
     });
-    const writer = new LogWriter({ store, clock, random, volume: uid, epoch: log.epoch, signal, onRetry: (fault) => this.#note(fault) });
+    const writer = new LogWriter({
+      store,
+      clock,
+      random,
+      volume: uid,
+      epoch: log.epoch,
+      signal,
+      onRetry: (fault) => this.#note(fault),
+    });
     const uploader = new Uploader({
-      volume, clock, random,
+      volume,
+      clock,
+      random,
       epoch: log.epoch,
       commit: (segment) => writer.commitSegment(segment),
       maxDirtyAgeMs: policy.maxDirtyAgeMs,
@@ -263,21 +289,16 @@ export class VolumeSession {
 
   /** Makes the journal folder what the decision says; returns the records the log already holds. */
   async #settleJournal(decision: JournalDecision, directory: string): Promise<number> {
-    switch (decision.kind) {
-      case "fresh":
-        return 0;
-      case "replay":
-        return decision.journalEnd;
-      case "strand": {
-        // Another writer went on meanwhile: replaying would overwrite what it acknowledged (I4).
-        const aside = `${directory}.stranded-${decision.journalId}`;
-        await rename(directory, aside);
-        await mkdir(directory, { recursive: true, mode: 0o700 });
-        this.#strandedJournal = aside;
-        this.#parts.log.warn({ volume: this.uid, directory: aside }, "a journal that another writer overtook was set aside");
-        return 0;
-      }
-    }
+    if (decision.kind === "fresh") return 0;
+    if (decision.kind === "replay") return decision.journalEnd;
+    // Another writer went on meanwhile: replaying would overwrite what it acknowledged (I4).
+    const aside = `${directory}.stranded-${decision.journalId}`;
+    await rename(directory, aside);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    this.#strandedJournal = aside;
+    const where = { volume: this.uid, directory: aside };
+    this.#parts.log.warn(where, "a journal that another writer overtook was set aside");
+    return 0;
   }
 
   async #fetch(frame: FrameWanted): Promise<void> {
@@ -307,7 +328,11 @@ export class VolumeSession {
   #track(task: Promise<void>): void {
     const settled = task.catch((cause: unknown) => {
       if (this.#stop.signal.aborted) return;
-      this.#note(cause instanceof WeirError ? cause : new WeirError("internal", "a task failed unexpectedly", { cause }));
+      this.#note(
+        cause instanceof WeirError
+          ? cause
+          : new WeirError("internal", "a task failed unexpectedly", { cause }),
+      );
     });
     this.#tasks.add(settled);
     void settled.finally(() => this.#tasks.delete(settled));
@@ -322,7 +347,8 @@ export class VolumeSession {
   }
 
   #must(): Opened {
-    if (this.#opened === undefined) throw new WeirError("not-found", "the volume is not attached here");
+    if (this.#opened === undefined)
+      throw new WeirError("not-found", "the volume is not attached here");
     return this.#opened;
   }
 }

@@ -23,7 +23,10 @@ interface Result {
   readonly cpuUs: number;
 }
 
-export async function benchUblk(options: { readonly pairs: number; readonly seconds: number }): Promise<readonly Row[]> {
+export async function benchUblk(options: {
+  readonly pairs: number;
+  readonly seconds: number;
+}): Promise<readonly Row[]> {
   const rows: Row[] = [];
   for (const kernel of KERNELS) {
     const script = readFileSync(join(checkout, "test", "vm", "bench-ublk.sh"), "utf8");
@@ -47,12 +50,43 @@ function rowsOf(kernel: string, results: readonly Result[]): readonly Row[] {
     const of = (target: string, pick: (result: Result) => number): number =>
       median(results.filter((result) => result.target === target && result.job === job).map(pick));
     const label = `ublk ${kernel}, ${name}`;
-    rows.push(atLeast(`${label}: weir / file target`, of("weir", (r) => r.iops) / of("file", (r) => r.iops), "ratio", bar));
+    rows.push(
+      atLeast(
+        `${label}: weir / file target`,
+        of("weir", (r) => r.iops) / of("file", (r) => r.iops),
+        "ratio",
+        bar,
+      ),
+    );
     for (const target of ["weir", "file", "null"]) {
-      rows.push(inform(`${label}: ${target}`, of(target, (r) => r.iops), "IOPS"));
-      rows.push(inform(`${label}: ${target} mean`, of(target, (r) => r.meanUs), "us"));
-      rows.push(inform(`${label}: ${target} p99`, of(target, (r) => r.p99Us), "us"));
-      rows.push(inform(`${label}: ${target} CPU per I/O`, of(target, (r) => r.cpuUs), "us"));
+      rows.push(
+        inform(
+          `${label}: ${target}`,
+          of(target, (r) => r.iops),
+          "IOPS",
+        ),
+      );
+      rows.push(
+        inform(
+          `${label}: ${target} mean`,
+          of(target, (r) => r.meanUs),
+          "us",
+        ),
+      );
+      rows.push(
+        inform(
+          `${label}: ${target} p99`,
+          of(target, (r) => r.p99Us),
+          "us",
+        ),
+      );
+      rows.push(
+        inform(
+          `${label}: ${target} CPU per I/O`,
+          of(target, (r) => r.cpuUs),
+          "us",
+        ),
+      );
     }
   }
   return rows;
@@ -64,6 +98,13 @@ function parseResults(output: string): readonly Result[] {
     .filter((line) => line.startsWith("result "))
     .map((line) => {
       const [, target = "", job = "", , iops, meanUs, p99Us, cpuUs] = line.split(" ");
-      return { target, job, iops: Number(iops), meanUs: Number(meanUs), p99Us: Number(p99Us), cpuUs: Number(cpuUs) };
+      return {
+        target,
+        job,
+        iops: Number(iops),
+        meanUs: Number(meanUs),
+        p99Us: Number(p99Us),
+        cpuUs: Number(cpuUs),
+      };
     });
 }

@@ -1,4 +1,5 @@
-// Entry point of the native addon. The TypeScript facade (csi-node/engine/native.ts) is its only user.
+// Entry point of the native addon. The TypeScript facade (csi-node/engine/native.ts) is its only
+// user.
 #include <napi.h>
 
 #include "addon/engine_wrap.h"

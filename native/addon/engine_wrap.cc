@@ -193,13 +193,14 @@ void EngineWrap::OpenVolume(const Napi::CallbackInfo& info) {
                           .foreground = foreground_.get(),
                           .host = std::make_unique<EventHost>(events_, number)});
   volumes_.emplace(number, server);
-  server->Start(std::move(config), std::move(base.value()), [this, call](Result<VolumeStats> stats) {
-    if (stats.ok()) {
-      Done(call, [stats = stats.value()](Napi::Env env) { return FromStats(env, stats); });
-    } else {
-      Refuse(call, stats.error());
-    }
-  });
+  server->Start(
+      std::move(config), std::move(base.value()), [this, call](Result<VolumeStats> stats) {
+        if (stats.ok()) {
+          Done(call, [stats = stats.value()](Napi::Env env) { return FromStats(env, stats); });
+        } else {
+          Refuse(call, stats.error());
+        }
+      });
 }
 
 // (call, volume). Also the way out after a failed open.

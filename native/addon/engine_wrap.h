@@ -1,5 +1,6 @@
-// The native engine as one JavaScript object. Every method takes a call number as its first argument and
-// returns at once; the answer comes as a `done` event with that number. Only converts and forwards.
+// The native engine as one JavaScript object. Every method takes a call number as its first
+// argument and returns at once; the answer comes as a `done` event with that number. Only converts
+// and forwards.
 //
 // Thread: methods on the JS thread. Volumes run on threads of their own.
 // Shutdown: Close() (or the environment's end) closes every volume before the workers stop.

@@ -32,8 +32,8 @@ void EventQueue::Close() {
   function_.Abort();
 }
 
-void EventQueue::Deliver(Napi::Env env, Napi::Function callback,
-                         std::shared_ptr<Shared>* context, void* /*data*/) {
+void EventQueue::Deliver(Napi::Env env, Napi::Function callback, std::shared_ptr<Shared>* context,
+                         void* /*data*/) {
   std::vector<Event> events;
   {
     const std::lock_guard lock((*context)->mutex);

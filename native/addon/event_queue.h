@@ -1,5 +1,5 @@
-// Brings events of native threads to JavaScript in batches: one wake of the JS thread hands over all
-// that gathered since the last one.
+// Brings events of native threads to JavaScript in batches: one wake of the JS thread hands over
+// all that gathered since the last one.
 //
 // Thread: Push() from any thread; the rest on the JS thread.
 // Shutdown: Close() aborts the thread-safe function; later pushes are dropped.

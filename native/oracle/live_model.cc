@@ -77,9 +77,7 @@ void LiveModel::CheckRead(const BlockRange& range, std::span<const Sighting> see
       continue;
     }
     if (!unsettled_.contains(block)) continue;
-    // Zeroes that the floor explains are the floor: the older explanation claims less.
-    const bool is_floor = !unsettled || (floor.floor.zeroes() && unsettled->zeroes());
-    const Version version = is_floor ? floor.floor : *unsettled;
+    const Version version = unsettled.value_or(floor.floor);
     floors_.Pin(block, version, next_id);
     unsettled_.erase(block);
     result.observations.push_back({.kind = RecordKind::kObserve,

@@ -1,6 +1,6 @@
 // Goal: CRC32C is the one of RFC 3720 and continues over split input.
-// Method: the RFC's vectors (B.4), the customary check value, and every split point of a buffer against
-//   the checksum of the whole, plus a bitwise reference over random lengths and alignments.
+// Method: the RFC's vectors (B.4), the customary check value, every split point of a buffer against
+//   the checksum of the whole, and a bitwise reference over random lengths and alignments.
 #include "engine/base/crc32c.h"
 
 #include <gtest/gtest.h>
@@ -59,7 +59,8 @@ TEST(Crc32c, MatchesTheCheckValue) {
 }
 
 TEST(Crc32c, ContinuesAtEverySplit) {
-  const std::vector<std::byte> data = Bytes("a volume's append-only local log of acknowledged writes");
+  const std::vector<std::byte> data =
+      Bytes("a volume's append-only local log of acknowledged writes");
   const uint32_t whole = Crc32c(data);
   for (size_t split = 0; split <= data.size(); ++split) {
     const auto head = std::span(data).first(split);

@@ -33,7 +33,8 @@ class JournalCorruption : public ::testing::Test {
                               .block_count = blocks,
                               .stamp = model_.records.size()});
     const ModelRecord& record = model_.records.back();
-    for (uint32_t i = 0; i < blocks; ++i) FillBlock(record.stamp, i, data.data() + size_t{i} * kBlockBytes);
+    for (uint32_t i = 0; i < blocks; ++i)
+      FillBlock(record.stamp, i, data.data() + size_t{i} * kBlockBytes);
     records_.push_back(journal_->StageWrite(record.start_block, blocks, data.data()));
     ASSERT_TRUE(journal_->Commit().ok());
   }
@@ -166,7 +167,8 @@ TEST_F(JournalCorruption, TheMarkProvesASyncNothingWasAppendedBehind) {
 TEST_F(JournalCorruption, SealedDataIsCheckedByTheRead) {
   AppendFiles(2);
   Idle();
-  for (const size_t at : {size_t{0}, size_t{4}, size_t{8}, size_t{4000}, size_t{kJournalBlockStride}}) {
+  for (const size_t at :
+       {size_t{0}, size_t{4}, size_t{8}, size_t{4000}, size_t{kJournalBlockStride}}) {
     Image broken = storage_.Now();
     Flip(broken, FileOf(records_[1]), records_[1].addr.offset() + at);
     EXPECT_EQ(OpenError(broken), 0) << at;  // the footer stands for the records
@@ -208,7 +210,8 @@ TEST_F(JournalCorruption, ABlockOfAnotherFileIsNoticed) {
   const JournalRecord& here = records_[0];
   const JournalRecord* there = nullptr;
   for (const JournalRecord& record : records_) {
-    if (record.addr.file() != here.addr.file() && record.start_block == here.start_block) there = &record;
+    if (record.addr.file() != here.addr.file() && record.start_block == here.start_block)
+      there = &record;
   }
   ASSERT_NE(there, nullptr);
   Image broken = storage_.Now();
@@ -241,7 +244,8 @@ TEST_F(JournalCorruption, AMissingFileIsNoticed) {
   Append(1);
   Idle();
   const Image image = storage_.Now();
-  for (uint32_t number = records_.front().addr.file(); number <= records_.back().addr.file(); ++number) {
+  for (uint32_t number = records_.front().addr.file(); number <= records_.back().addr.file();
+       ++number) {
     Image broken = image;
     ASSERT_EQ(broken.erase(journal::FileName(number)), 1U);
     EXPECT_EQ(OpenError(broken), EBADMSG) << number;
@@ -258,7 +262,8 @@ TEST_F(JournalCorruption, ALostFileHeaderIsNoticed) {
   Sync();
   Append(1);
   Idle();
-  for (uint32_t number = records_.front().addr.file(); number <= records_.back().addr.file(); ++number) {
+  for (uint32_t number = records_.front().addr.file(); number <= records_.back().addr.file();
+       ++number) {
     Image broken = storage_.Now();
     Flip(broken, journal::FileName(number), 17);
     EXPECT_EQ(OpenError(broken), EBADMSG) << number;
@@ -286,8 +291,8 @@ TEST_F(JournalCorruption, MetaOfAnotherKindIsRefused) {
   EXPECT_EQ(OpenError(broken), EBADMSG);
 }
 
-// Wherever a single bit rots: either Open() refuses, or every record that had been synced is there and
-// each of its reads is right or refused.
+// Wherever a single bit rots: either Open() refuses, or every record that had been synced is there
+// and each of its reads is right or refused.
 TEST_F(JournalCorruption, NoSingleBitIsServedWrong) {
   AppendFiles(2);
   Sync();
@@ -314,7 +319,9 @@ TEST_F(JournalCorruption, NoSingleBitIsServedWrong) {
       opened.value()->Visit(0, [&](const JournalRecord& record) {
         Bytes got(size_t{record.block_count} * kBlockBytes);
         Bytes want(kBlockBytes);
-        if (!opened.value()->Read(record.addr, record.start_block, record.block_count, got.data()).ok()) {
+        if (!opened.value()
+                 ->Read(record.addr, record.start_block, record.block_count, got.data())
+                 .ok()) {
           ++refused_reads;
           return true;
         }

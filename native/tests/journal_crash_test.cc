@@ -30,8 +30,8 @@ struct Plan {
 
 // What holds for a cut right before operation `op`.
 const Expectation& ExpectedAt(const std::vector<Expectation>& all, size_t op) {
-  const auto after = std::upper_bound(all.begin(), all.end(), op,
-                                      [](size_t at, const Expectation& one) { return at < one.op; });
+  const auto after = std::upper_bound(
+      all.begin(), all.end(), op, [](size_t at, const Expectation& one) { return at < one.op; });
   return *(after - 1);
 }
 
@@ -56,7 +56,8 @@ std::string CheckCut(const Image& image, const Model& model, const Expectation& 
   return RunGeneration(image, survived, next, totals);
 }
 
-std::string RunGeneration(const Image& image, const Model& model, const Plan& plan, Totals& totals) {
+std::string RunGeneration(const Image& image, const Model& model, const Plan& plan,
+                          Totals& totals) {
   SimStorage storage(image);
   JournalUnderTest under_test(storage, model, plan.seed);
   if (const std::string wrong = under_test.Open(); !wrong.empty()) return wrong;
@@ -72,8 +73,8 @@ std::string RunGeneration(const Image& image, const Model& model, const Plan& pl
     power.AdvanceTo(cut);
     const Expectation expected = ExpectedAt(under_test.expectations(), cut);
     for (const CutMode mode : kCutModes) {
-      const std::string wrong = CheckCut(power.Cut(mode, random), under_test.model(), expected, plan,
-                                         totals, random);
+      const std::string wrong =
+          CheckCut(power.Cut(mode, random), under_test.model(), expected, plan, totals, random);
       if (wrong.empty()) continue;
       return wrong + " [seed " + std::to_string(plan.seed) + " generation " +
              std::to_string(plan.generation) + " cut " + std::to_string(cut) + " mode " +
@@ -120,7 +121,8 @@ TEST(JournalCrash, EveryStepOfOpenIsSafe) {
       const Expectation expected = ExpectedAt(after.expectations(), op);
       for (const CutMode mode : kCutModes) {
         const Plan plan{.seed = seed, .steps = 0, .cuts = 0, .generation = 1};
-        ASSERT_EQ(CheckCut(again.Cut(mode, random), before.model(), expected, plan, totals, random), "")
+        ASSERT_EQ(CheckCut(again.Cut(mode, random), before.model(), expected, plan, totals, random),
+                  "")
             << "seed " << seed << " op " << op;
       }
     }
@@ -153,9 +155,10 @@ Image CutAtEnd(const SimStorage& storage, CutMode mode, std::mt19937_64& random)
   return power.Cut(mode, random);
 }
 
-// A torn record and the one that takes its place write the same blocks, with partly the same content,
-// to the same bytes: only the lap keeps the remains of the first from completing the second. The
-// record that opens the lap shifts what follows; `shifted` makes the places coincide again.
+// A torn record and the one that takes its place write the same blocks, with partly the same
+// content, to the same bytes: only the lap keeps the remains of the first from completing the
+// second. The record that opens the lap shifts what follows; `shifted` makes the places coincide
+// again.
 std::string MixTornWithFresh(bool shifted, std::mt19937_64& random, size_t* torn) {
   const ModelRecord base{.start_block = 0, .block_count = 1, .stamp = 0};
   const ModelRecord old{.start_block = 0, .block_count = 3, .stamp = 0b01'01'01};

@@ -24,7 +24,9 @@ TEST(JournalFault, AFailedWriteIsFinal) {
   (void)journal->StageWrite(0, 1, data.data());
   ASSERT_TRUE(journal->Commit().ok());
   bool broken = true;
-  storage.fault = [&](const SimOp& op) { return broken && op.kind == SimOpKind::kWrite ? ENOSPC : 0; };
+  storage.fault = [&](const SimOp& op) {
+    return broken && op.kind == SimOpKind::kWrite ? ENOSPC : 0;
+  };
   (void)journal->StageWrite(0, 1, data.data());
   const auto failed = journal->Commit();
   ASSERT_FALSE(failed.ok());
@@ -50,6 +52,28 @@ TEST(JournalFault, AFailedSyncIsFinalAndNeverCountsAsDone) {
   EXPECT_FALSE(journal->Commit().ok());
 }
 
+// After a failed sync the page cache still shows what the disk refused; a restart must not replay
+// it as durable.
+TEST(JournalFault, WhatAFailedSyncLostIsNotReplayed) {
+  SimStorage storage;
+  auto journal = OpenOn(storage);
+  const Bytes data(kBlockBytes);
+  (void)journal->StageWrite(0, 1, data.data());
+  ASSERT_TRUE(journal->Commit().ok());
+  ASSERT_TRUE(storage.Sync(journal->sync_fds()[0]).ok());
+  journal->MarkSynced(1);
+  (void)journal->StageWrite(0, 1, data.data());
+  ASSERT_TRUE(journal->Commit().ok());
+  storage.fault = [](const SimOp& op) { return op.kind == SimOpKind::kSync ? EIO : 0; };
+  EXPECT_FALSE(storage.Sync(journal->sync_fds()[0]).ok());
+  journal->MarkFailed();
+  journal.reset();
+  storage.fault = nullptr;
+  journal = OpenOn(storage);
+  ASSERT_NE(journal, nullptr);
+  EXPECT_EQ(journal->committed_seq(), 1U);
+}
+
 TEST(JournalFault, AFailureInTheBackgroundReachesTheOwner) {
   SimStorage storage;
   const auto journal = OpenOn(storage);
@@ -72,7 +96,9 @@ TEST(JournalFault, LackOfSpaceForTheNextFileOnlyWaits) {
   SimStorage storage;
   const auto journal = OpenOn(storage);
   bool full = true;
-  storage.fault = [&](const SimOp& op) { return full && op.kind == SimOpKind::kResize ? ENOSPC : 0; };
+  storage.fault = [&](const SimOp& op) {
+    return full && op.kind == SimOpKind::kResize ? ENOSPC : 0;
+  };
   const Bytes data(4 * kBlockBytes);
   while (journal->CanStage(4)) {
     (void)journal->StageWrite(0, 4, data.data());
@@ -91,7 +117,9 @@ TEST(JournalFault, LackOfSpaceForTheNextFileOnlyWaits) {
 TEST(JournalFault, OpensOnAFullDisk) {
   SimStorage storage;
   bool full = true;
-  storage.fault = [&](const SimOp& op) { return full && op.kind == SimOpKind::kResize ? ENOSPC : 0; };
+  storage.fault = [&](const SimOp& op) {
+    return full && op.kind == SimOpKind::kResize ? ENOSPC : 0;
+  };
   const auto journal = OpenOn(storage);
   ASSERT_NE(journal, nullptr);
   EXPECT_FALSE(journal->CanStage(0));
@@ -133,7 +161,8 @@ TEST(JournalFault, EveryOperationMayFailOnce) {
     for (const CutMode mode : kCutModes) {
       SimStorage after(power.Cut(mode, random));
       uint64_t tail = 0;
-      EXPECT_EQ(CheckSurvivors(after, under_test.model(), under_test.expectations().back(), &tail), "")
+      EXPECT_EQ(CheckSurvivors(after, under_test.model(), under_test.expectations().back(), &tail),
+                "")
           << "failed operation " << at;
     }
   }

@@ -1,6 +1,6 @@
-// Goal: no content of the folder makes Open() crash, hang, or hand out records it cannot read safely.
-// Method: folders of a real run, mutated at random: bytes, pages, names, lengths, and structures whose
-//   fields are garbage but whose checksums are right. Meant to run under ASan and UBSan as well.
+// Goal: no content of the folder makes Open() crash, hang, or hand out records it cannot read.
+// Method: folders of a real run, mutated at random: bytes, pages, names, lengths, and structures
+//   whose fields are garbage but whose checksums are right. Runs under ASan and UBSan as well.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -79,8 +79,10 @@ class Mutator {
     T value;
     std::memcpy(&value, file.data() + at, sizeof(T));
     static constexpr uint32_t kNasty[] = {0, 1, 7, 0x7fffffff, 0x80000000, 0xffffffff, 4096, 65536};
-    const uint32_t word = random_() % 2 == 0 ? kNasty[random_() % 8] : static_cast<uint32_t>(random_());
-    std::memcpy(reinterpret_cast<std::byte*>(&value) + 4 * Below(sizeof(T) / 4), &word, sizeof(word));
+    const uint32_t word =
+        random_() % 2 == 0 ? kNasty[random_() % 8] : static_cast<uint32_t>(random_());
+    std::memcpy(reinterpret_cast<std::byte*>(&value) + 4 * Below(sizeof(T) / 4), &word,
+                sizeof(word));
     journal::SealStruct(value);
     std::memcpy(file.data() + at, &value, sizeof(T));
   }

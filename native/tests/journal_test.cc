@@ -1,6 +1,6 @@
-// Goal: the journal's contract on a real folder: what is appended is read, visited and replayed, files
-//   are sealed and recycled, identity and lock are kept.
-// Method: small files under a scratch folder, the real background thread; waiting is done on ready_fd().
+// Goal: the journal's contract on a real folder: what is appended is read, visited and replayed;
+//   files are sealed and recycled, identity and lock are kept.
+// Method: small files under a scratch folder, the real background thread; waits are on ready_fd().
 #include "engine/journal/journal.h"
 
 #include <gtest/gtest.h>
@@ -61,10 +61,12 @@ class JournalTest : public ::testing::Test {
   static bool Holds(const Journal& journal, const JournalRecord& record, uint64_t stamp) {
     Bytes got(size_t{record.block_count} * kBlockBytes);
     Bytes want(kBlockBytes);
-    if (!journal.Read(record.addr, record.start_block, record.block_count, got.data()).ok()) return false;
+    if (!journal.Read(record.addr, record.start_block, record.block_count, got.data()).ok())
+      return false;
     for (uint32_t i = 0; i < record.block_count; ++i) {
       FillBlock(stamp, i, want.data());
-      if (std::memcmp(want.data(), got.data() + size_t{i} * kBlockBytes, kBlockBytes) != 0) return false;
+      if (std::memcmp(want.data(), got.data() + size_t{i} * kBlockBytes, kBlockBytes) != 0)
+        return false;
     }
     return true;
   }

@@ -1,6 +1,6 @@
-// Goal: the owner's thread, the background thread and a reading worker share the journal without a race.
-// Method: a few thousand commits with recycling on a real folder while a worker reads what it was
-//   handed; meant to run under TSan as well. Every block read is compared.
+// Goal: the owner's thread, the background thread and a reading worker share the journal safely.
+// Method: many commits with recycling on a real folder while a worker reads what it was handed and
+//   compares every block. Runs under TSan as well.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <unistd.h>
@@ -61,7 +61,8 @@ void ReadAll(const Journal& journal, Handover& handover, const std::atomic<bool>
       continue;
     }
     const JournalRecord& record = one.record;
-    if (!journal.Read(record.addr, record.start_block, record.block_count, got.data()).ok()) ++wrong;
+    if (!journal.Read(record.addr, record.start_block, record.block_count, got.data()).ok())
+      ++wrong;
     for (uint32_t i = 0; i < record.block_count; ++i) {
       FillBlock(one.stamp, i, want.data());
       if (std::memcmp(got.data() + size_t{i} * kBlockBytes, want.data(), kBlockBytes) != 0) ++wrong;
@@ -97,7 +98,8 @@ TEST(JournalThread, OwnerBackgroundAndReaderWorkSideBySide) {
       journal.OnReady();
       ASSERT_FALSE(journal.failed());
     }
-    for (uint32_t i = 0; i < blocks; ++i) FillBlock(stamp, i, data.data() + size_t{i} * kBlockBytes);
+    for (uint32_t i = 0; i < blocks; ++i)
+      FillBlock(stamp, i, data.data() + size_t{i} * kBlockBytes);
     const JournalRecord record = journal.StageWrite(stamp % 7, blocks, data.data());
     ASSERT_TRUE(journal.Commit().ok());
     handover.Put({record, stamp});

@@ -1,5 +1,5 @@
-// Goal: the journal writes the way its speed and its safety rest on: whole pages, one write per file
-//   and commit, no reads, no growth of memory in the steady state.
+// Goal: the journal writes the way its speed and its safety rest on: whole pages, one write per
+//   file and commit, no reads, no growth of memory in the steady state.
 // Method: the recorded operations of a journal on the simulated disk.
 #include <gtest/gtest.h>
 
@@ -56,7 +56,8 @@ TEST(JournalWritePattern, CutsLargeCommitsBetweenPages) {
   SimStorage storage;
   std::vector<JournalRecord> records;
   Bytes data(size_t{kJournalRecordBlocksMax} * kBlockBytes);
-  for (uint32_t i = 0; i < kJournalRecordBlocksMax; ++i) FillBlock(9, i, data.data() + size_t{i} * kBlockBytes);
+  for (uint32_t i = 0; i < kJournalRecordBlocksMax; ++i)
+    FillBlock(9, i, data.data() + size_t{i} * kBlockBytes);
   {
     const auto journal = OpenBig(storage);
     const size_t before = storage.op_count();
@@ -83,7 +84,8 @@ TEST(JournalWritePattern, CutsLargeCommitsBetweenPages) {
   EXPECT_EQ(replayed, 12U);
   Bytes got(data.size());
   for (const JournalRecord& record : records) {
-    ASSERT_TRUE(again.value()->Read(record.addr, record.start_block, record.block_count, got.data()).ok());
+    ASSERT_TRUE(
+        again.value()->Read(record.addr, record.start_block, record.block_count, got.data()).ok());
     EXPECT_EQ(got, data);
   }
 }

@@ -1,7 +1,7 @@
-// Goal: the oracle as a whole is quiet about servers that keep their promises, across kills too, and
-// finds each kind of fault that is planted behind its back.
-// Method: runs, plants and verifications against nbdkit over a unix socket (memory: loses everything
-// with its process; file: loses nothing), and against a file through the device target.
+// Goal: the oracle as a whole is quiet about servers that keep their promises, across kills too,
+// and finds each kind of fault that is planted behind its back. Method: runs, plants and
+// verifications against nbdkit over a unix socket (memory: loses everything with its process; file:
+// loses nothing), and against a file through the device target.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -134,6 +134,7 @@ TEST_F(OracleEndToEnd, APlantedReorderingIsFound) {
     const auto target = Connect();
     RunOptions options = RunOf(3000);
     options.flush_at_end = false;
+    options.workload.flush_every = 0;
     Run(*target, options);
     ExpectFound(*target, Fault::kPrefix, promise);
     ASSERT_EQ(::unlink(log().c_str()), 0);

@@ -1,6 +1,5 @@
-// Goal: during a run no two operations conflict, and a read has one right answer, or settles which of
-// several a crash left.
-// Method: models over histories made by hand.
+// Goal: during a run no two operations conflict, and a read has one right answer, or settles which
+// of several a crash left. Method: models over histories made by hand.
 #include <gtest/gtest.h>
 
 #include "oracle/live_model.h"

@@ -1,6 +1,5 @@
-// Goal: the log keeps its order and content across writers, cuts off a half-written end, and refuses
-// what is damaged.
-// Method: real files in a scratch folder, changed by hand.
+// Goal: the log keeps its order and content across writers, cuts off a half-written end, and
+// refuses what is damaged. Method: real files in a scratch folder, changed by hand.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -40,7 +39,7 @@ class OracleLog : public ::testing::Test {
     ASSERT_EQ(::pwrite(fd.get(), bytes, count, offset), static_cast<ssize_t>(count));
   }
   off_t SizeBytes() {
-    struct stat status{};
+    struct stat status {};
     EXPECT_EQ(::stat(path_.c_str(), &status), 0);
     return status.st_size;
   }
@@ -101,9 +100,7 @@ TEST_F(OracleLog, RefusesWhatCannotHaveHappened) {
 }
 
 TEST_F(OracleLog, ALaterRunMayHaveGrownTheDevice) {
-  Append({Submitted(1, 7),
-          {.kind = RecordKind::kRun, .first_block = 20},
-          Submitted(2, 19)});
+  Append({Submitted(1, 7), {.kind = RecordKind::kRun, .first_block = 20}, Submitted(2, 19)});
   auto view = LogView::Open(path_);
   ASSERT_TRUE(view.ok());
   EXPECT_EQ(view.value().history().blocks, 20U);

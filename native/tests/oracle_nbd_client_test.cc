@@ -106,8 +106,7 @@ TEST_F(OracleNbdClient, ReadsArriveWhateverTheSizeOfTheAnswersPieces) {
       peer.Send(block);
     }
   });
-  ASSERT_TRUE(
-      Perform(*target, {.op = Op::kRead, .block_count = kCount, .data = data.data()}).ok());
+  ASSERT_TRUE(Perform(*target, {.op = Op::kRead, .block_count = kCount, .data = data.data()}).ok());
   for (uint32_t i = 0; i < kCount; ++i) {
     EXPECT_EQ(data[i * kBlockBytes], static_cast<std::byte>(i));
     EXPECT_EQ(data[(i + 1) * kBlockBytes - 1], static_cast<std::byte>(i));

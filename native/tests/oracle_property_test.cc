@@ -1,7 +1,7 @@
-// Goal: the judge accepts every crash of a device that keeps its promises, and finds every fault that
-// a device could hide in one.
-// Method: a simulated device under random work and crashes; faults are planted in what it holds where
-// the history says that they must show. The counts at the end prove that faults were planted at all.
+// Goal: the judge accepts every crash of a device that keeps its promises, and finds every fault
+// that a device could hide in one. Method: a simulated device under random work and crashes; faults
+// are planted in what it holds where the history says that they must show. The counts at the end
+// prove that faults were planted at all.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -44,8 +44,8 @@ size_t Between(Random& random, size_t low, size_t high) {
 std::string FirstOf(const Verdict& verdict) {
   if (verdict.findings.total() == 0) return "";
   const Finding& f = verdict.findings.first()[0];
-  return std::string(kFaultNames[static_cast<size_t>(f.kind)]) + " at " +
-         std::to_string(f.block) + ": " + f.expected + " / " + f.found;
+  return std::string(kFaultNames[static_cast<size_t>(f.kind)]) + " at " + std::to_string(f.block) +
+         ": " + f.expected + " / " + f.found;
 }
 
 TEST(OracleProperty, EveryProcessDeathIsAccepted) {

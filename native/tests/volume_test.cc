@@ -1,6 +1,7 @@
 // Goal: a volume keeps I1-I3, I7 and I8 whatever comes in whatever order.
-// Method: the real volume, journal, maps and cache over a bucket in memory; random operations are compared
-// block by block with a plain array. Losing the process and losing the node are both played.
+// Method: the real volume, journal, maps and cache over a bucket in memory; random operations are
+// compared block by block with a plain array. Losing the process and losing the node are both
+// played.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -49,7 +50,8 @@ TEST(Volume, ReadsWhatWasWrittenAcrossUploadAndRestart) {
   EXPECT_EQ(rig.Stats().dirty_bytes, kBlockBytes);
 }
 
-// The heart: 40 lives of one volume, each with random work, ending in a kill or in the loss of the node.
+// The heart: 40 lives of one volume, each with random work, ending in a kill or in the loss of the
+// node.
 void RandomLives(uint32_t seed, const RigOptions& options, int lives) {
   std::mt19937 random(seed);
   const auto pick = [&](uint64_t below) { return random() % below; };
@@ -143,7 +145,8 @@ TEST(Volume, AColdBlockCostsOneGetAndADamagedOneIsAnError) {
   const auto position = FreshPosition();
   {
     VolumeRig rig({.directory = directory.path() + "/a"}, bucket, position);
-    for (uint64_t block = 0; block < 64; ++block) ASSERT_EQ(rig.Write(block, Stamped(1, block + 1)), 0);
+    for (uint64_t block = 0; block < 64; ++block)
+      ASSERT_EQ(rig.Write(block, Stamped(1, block + 1)), 0);
     rig.UploadAll();
     rig.Checkpoint();
   }

@@ -1,7 +1,7 @@
 // Random operations on one file, compared with a model of it in memory after every read:
 //   fsx --file F [--size BYTES] [--ops N] [--seed X]
-// Writes, reads, truncates, zeroes, punches holes, syncs and drops the page cache of the file. Exit 0: the
-// file was always what the model says.
+// Writes, reads, truncates, zeroes, punches holes, syncs and drops the page cache of the file. Exit
+// 0: the file was always what the model says.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -94,7 +94,8 @@ class Fsx {
   void Write(size_t at, size_t length) {
     if (model_.size() < at + length) model_.resize(at + length);
     for (size_t i = at; i < at + length; ++i) model_[i] = static_cast<char>(random_());
-    if (::pwrite(fd_, &model_[at], length, static_cast<off_t>(at)) != static_cast<ssize_t>(length)) {
+    if (::pwrite(fd_, &model_[at], length, static_cast<off_t>(at)) !=
+        static_cast<ssize_t>(length)) {
       Die("fsx: write");
     }
   }
@@ -116,7 +117,8 @@ class Fsx {
 
   void Compare(size_t at, size_t length) {
     std::vector<char> found(length);
-    if (::pread(fd_, found.data(), length, static_cast<off_t>(at)) != static_cast<ssize_t>(length)) {
+    if (::pread(fd_, found.data(), length, static_cast<off_t>(at)) !=
+        static_cast<ssize_t>(length)) {
       Die("fsx: read");
     }
     for (size_t i = 0; i < length; ++i) {

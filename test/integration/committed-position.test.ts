@@ -24,14 +24,26 @@ test("attached elsewhere it equals the committed position byte for byte", async 
   await using weir = await startWeir();
   await weir.command("create", "moved", "--size", String(BLOCKS * 4096));
   await using store = openStore(weir.store, { clock: realClock, random: realRandom });
-  const context = { store, clock: realClock, random: realRandom, signal: AbortSignal.timeout(200_000) };
+  const context = {
+    store,
+    clock: realClock,
+    random: realRandom,
+    signal: AbortSignal.timeout(200_000),
+  };
   const volume = await findVolume({ ...context, name: "moved" });
   if (volume === undefined) throw new Error("the volume was not found");
   for (const seed of [1, 2]) {
     await weir.command("attach", "moved", "--max-dirty-age", "50ms");
     const load = oracle(
       "run",
-      ...["--target", `nbd:${weir.socketOf("moved")}`, "--log", makeOracleLog(), "--blocks", String(BLOCKS)],
+      ...[
+        "--target",
+        `nbd:${weir.socketOf("moved")}`,
+        "--log",
+        makeOracleLog(),
+        "--blocks",
+        String(BLOCKS),
+      ],
       ...["--seconds", "60", "--seed", String(seed)],
     );
     await sleep(1500);
@@ -42,7 +54,9 @@ test("attached elsewhere it equals the committed position byte for byte", async 
     await weir.start();
     await weir.command("attach", "moved", "--max-dirty-age", "50ms");
     const dump = join(weir.folder, "dump");
-    await outputOf(["nbdcopy", `nbd+unix:///?socket=${weir.socketOf("moved")}`, dump], { timeoutMs: 120_000 });
+    await outputOf(["nbdcopy", `nbd+unix:///?socket=${weir.socketOf("moved")}`, dump], {
+      timeoutMs: 120_000,
+    });
     expect(expected.some((byte) => byte !== 0)).toBe(true);
     expect(digest(readFileSync(dump))).toBe(digest(expected));
     await weir.command("detach", "moved");

@@ -74,13 +74,7 @@ test("overwriting one block 100,000 times between uploads uploads it once", asyn
   await using node = openNode({ store, config: { journalBytes: 2 * GIB } });
   const { uri } = await node.attach("again", { maxDirtyAgeMs: 86_400_000 });
   store.reset();
-  await fio(
-    uri,
-    "--rw=randwrite",
-    "--iodepth=32",
-    "--size=4k",
-    `--io_size=${100_000 * 4096}`,
-  );
+  await fio(uri, "--rw=randwrite", "--iodepth=32", "--size=4k", `--io_size=${100_000 * 4096}`);
   const status = await node.host.status();
   expect(status.volumes[0]?.writes).toBeGreaterThanOrEqual(100_000);
   expect(store.counts.creates).toBe(0);
@@ -98,7 +92,14 @@ test("attaching a 10 TiB volume takes at most 8 requests plus one per segment be
   {
     await using first = openNode({ store, folder });
     const { uri } = await first.attach("huge");
-    await fio(uri, "--rw=randwrite", "--iodepth=32", "--size=10T", "--norandommap", "--number_ios=3000");
+    await fio(
+      uri,
+      "--rw=randwrite",
+      "--iodepth=32",
+      "--size=10T",
+      "--norandommap",
+      "--number_ios=3000",
+    );
     await first.detach("huge");
     // Behind the checkpoint: three segments, then the engine is gone without a word.
     const again = await first.attach("huge", { maxDirtyAgeMs: 10 });

@@ -18,14 +18,25 @@ beforeAll(prepareNative, PREPARE_MS);
 
 test(`${KILLS} kills under load lose nothing acknowledged (WEIR_SEED=${SEED})`, async () => {
   const random = new SeededRandom(SEED);
-  await using weir = await startWeir({ config: { journalBytes: 64 * 1024 * 1024, journalFileBytes: 4 * 1024 * 1024 } });
+  await using weir = await startWeir({
+    config: { journalBytes: 64 * 1024 * 1024, journalFileBytes: 4 * 1024 * 1024 },
+  });
   await weir.command("create", "killed", "--size", String(BLOCKS * 4096));
   await weir.command("attach", "killed", "--max-dirty", "32M", "--max-dirty-age", "100ms");
   const log = makeOracleLog();
   const where = ["--target", `nbd:${weir.socketOf("killed")}`, "--log", log];
   let interrupted = 0;
   for (let kill = 1; kill <= KILLS; kill += 1) {
-    const load = oracle("run", ...where, "--blocks", String(BLOCKS), "--seconds", "60", "--seed", String(SEED + kill));
+    const load = oracle(
+      "run",
+      ...where,
+      "--blocks",
+      String(BLOCKS),
+      "--seconds",
+      "60",
+      "--seed",
+      String(SEED + kill),
+    );
     await sleep(100 + random.fraction() * 500);
     await weir.kill();
     const ran = await load;
@@ -54,7 +65,16 @@ test("the loss of the node leaves a prefix: the last committed position", async 
   const where = ["--target", `nbd:${weir.socketOf("lost")}`, "--log", makeOracleLog()];
   for (let round = 1; round <= 3; round += 1) {
     await weir.command("attach", "lost", "--max-dirty-age", "50ms");
-    const load = oracle("run", ...where, "--blocks", String(BLOCKS), "--seconds", "60", "--seed", String(SEED + round));
+    const load = oracle(
+      "run",
+      ...where,
+      "--blocks",
+      String(BLOCKS),
+      "--seconds",
+      "60",
+      "--seed",
+      String(SEED + round),
+    );
     await sleep(1200);
     await weir.kill();
     await load;
@@ -75,12 +95,24 @@ test.each(["lost", "stale", "torn", "zeroed", "misplaced", "foreign", "prefix"])
     await weir.command("attach", "planted");
     const where = ["--target", `nbd:${weir.socketOf("planted")}`, "--log", makeOracleLog()];
     const expected = kind === "prefix" ? ["--expect", "flushed"] : [];
-    await oracle("run", ...where, "--blocks", String(BLOCKS), "--ops", "4000", "--seed", String(SEED));
+    await oracle(
+      "run",
+      ...where,
+      "--blocks",
+      String(BLOCKS),
+      "--ops",
+      "4000",
+      "--seed",
+      String(SEED),
+    );
     expect((await oracle("verify", ...where)).exitCode).toBe(0);
     await oracle("plant", ...where, "--kind", kind, ...expected, "--seed", "1");
     const verdict = await oracle("verify", ...where, ...expected);
     expect(verdict.exitCode, verdict.text).toBe(1);
-    expect(verdict.findings.map((finding) => finding.kind), verdict.text).toContain(kind);
+    expect(
+      verdict.findings.map((finding) => finding.kind),
+      verdict.text,
+    ).toContain(kind);
   },
   60_000,
 );

@@ -2,6 +2,7 @@
 // there, cold reads wait and then end in EIO, and all of it recovers by itself when the bucket is back (I10).
 // Method: a real versitygw that is killed and started again under a real engine; counts and states are asserted.
 import { beforeAll, expect, test } from "vitest";
+import { z } from "zod";
 
 import { realClock } from "../../core/runtime/real-ports.ts";
 import { outputOf } from "../../hack/program.ts";
@@ -12,9 +13,18 @@ import { startWeir, type WeirProcess } from "../support/weir-process.ts";
 
 beforeAll(prepareNative, PREPARE_MS);
 
-interface Status {
-  readonly volumes: readonly { readonly name: string; readonly dirtyBytes: number; readonly held: number; readonly fault?: unknown }[];
-}
+const statusSchema = z.object({
+  volumes: z.array(
+    z.object({
+      name: z.string(),
+      dirtyBytes: z.number(),
+      held: z.number(),
+      fault: z.unknown().optional(),
+    }),
+  ),
+});
+
+type VolumeStatus = z.infer<typeof statusSchema>["volumes"][number];
 
 const MIB = 1024 ** 2;
 
@@ -36,12 +46,24 @@ test("writes are held at the watermark, cold reads end in EIO, everything recove
 
   await s3.kill();
   const where = ["--target", `nbd:${weir.socketOf("out")}`, "--log", makeOracleLog()];
-  const load = oracle("run", ...where, "--blocks", String(BLOCKS), "--ops", "6000", "--seed", "3", "--flush-at-end");
+  const load = oracle(
+    "run",
+    ...where,
+    "--blocks",
+    String(BLOCKS),
+    "--ops",
+    "6000",
+    "--seed",
+    "3",
+    "--flush-at-end",
+  );
   await until(async () => (await statusOf(weir, "out")).held > 0);
   const held = await statusOf(weir, "out");
   expect(held.dirtyBytes).toBeLessThanOrEqual(8 * MIB);
   expect(held.fault).toBeUndefined();
-  await expect(fio(weir, "cold", "--rw=read", "--bs=4k", "--size=4k")).rejects.toThrow(/Input\/output error|error=5/u);
+  await expect(fio(weir, "cold", "--rw=read", "--bs=4k", "--size=4k")).rejects.toThrow(
+    /Input\/output error|error=5/u,
+  );
 
   await s3.restart();
   const ran = await load;
@@ -55,11 +77,13 @@ test("writes are held at the watermark, cold reads end in EIO, everything recove
 
 function fio(weir: WeirProcess, volume: string, ...args: readonly string[]): Promise<string> {
   const uri = `nbd+unix:///?socket=${weir.socketOf(volume)}`;
-  return outputOf(["fio", "--name=work", "--ioengine=nbd", `--uri=${uri}`, ...args], { timeoutMs: 60_000 });
+  return outputOf(["fio", "--name=work", "--ioengine=nbd", `--uri=${uri}`, ...args], {
+    timeoutMs: 60_000,
+  });
 }
 
-async function statusOf(weir: WeirProcess, name: string): Promise<Status["volumes"][number]> {
-  const status = (await weir.command("status")) as Status;
+async function statusOf(weir: WeirProcess, name: string): Promise<VolumeStatus> {
+  const status = statusSchema.parse(await weir.command("status"));
   const volume = status.volumes.find((candidate) => candidate.name === name);
   if (volume === undefined) throw new Error(`${name} is not attached`);
   return volume;

@@ -21,7 +21,12 @@ const write = (uri: string, offset: number) =>
 test("the engine that attached later wins; the former one is fenced and answers EIO", async () => {
   expectLog(/may not write to the volume any more/u);
   await using store = new MemoryStore({ clock: realClock });
-  const context = { store, clock: realClock, random: realRandom, signal: AbortSignal.timeout(60_000) };
+  const context = {
+    store,
+    clock: realClock,
+    random: realRandom,
+    signal: AbortSignal.timeout(60_000),
+  };
   await createVolume({ ...context, name: "shared", sizeBytes: 64 * 1024 * 1024 });
   await using first = openNode({ store });
   await using second = openNode({ store });

@@ -13,21 +13,32 @@ const BLOCK = 4096;
 const CHUNK_BLOCKS = 16_384;
 
 /** The whole image; REQUIRES a volume that fits in memory. */
-export async function committedImage(options: LogContext & { readonly volume: VolumeUid }): Promise<Buffer> {
+export async function committedImage(
+  options: LogContext & { readonly volume: VolumeUid },
+): Promise<Buffer> {
   const log = await readLog(options);
   const image = Buffer.alloc(log.committed.volumeSizeBytes);
   const frames = new FrameReader(options);
   for (const entry of log.checkpoint?.chunks ?? []) {
     const root = log.checkpoint;
     if (root === null) break;
-    const chunk = decodeChunk(entry.chunk, await readChunk({ ...options, root, chunk: entry.chunk }));
+    const chunk = decodeChunk(
+      entry.chunk,
+      await readChunk({ ...options, root, chunk: entry.chunk }),
+    );
     for (const extent of chunk.extents) {
       const frame = chunk.frames[extent.frame];
       const place = frame === undefined ? undefined : chunk.segments[frame.segment];
-      if (frame === undefined || place === undefined) throw new Error("a chunk names what it does not list");
+      if (frame === undefined || place === undefined)
+        throw new Error("a chunk names what it does not list");
       const raw = await frames.read(place, frame);
       const from = extent.blockInFrame * BLOCK;
-      raw.copy(image, (entry.chunk * CHUNK_BLOCKS + extent.start) * BLOCK, from, from + extent.blockCount * BLOCK);
+      raw.copy(
+        image,
+        (entry.chunk * CHUNK_BLOCKS + extent.start) * BLOCK,
+        from,
+        from + extent.blockCount * BLOCK,
+      );
     }
   }
   for (const { indexBytes } of log.segments) {
@@ -56,14 +67,24 @@ class FrameReader {
     this.#context = context;
   }
 
-  async read(place: LogPlace, frame: { readonly offset: number; readonly length: number; readonly blocks: number }): Promise<Buffer> {
+  async read(
+    place: LogPlace,
+    frame: { readonly offset: number; readonly length: number; readonly blocks: number },
+  ): Promise<Buffer> {
     const key = logKey(place);
     const id = `${key}:${frame.offset}`;
     const known = this.#known.get(id);
     if (known !== undefined) return known;
-    const got = await this.#context.store.get(key, { range: { offset: frame.offset, length: frame.length } });
+    const got = await this.#context.store.get(key, {
+      range: { offset: frame.offset, length: frame.length },
+    });
     if (got.kind === "absent") throw new Error(`${key} is absent`);
-    const identity = { volume: place.volume, epoch: place.epoch, seq: place.seq, offset: frame.offset };
+    const identity = {
+      volume: place.volume,
+      epoch: place.epoch,
+      seq: place.seq,
+      offset: frame.offset,
+    };
     const raw = Buffer.from(decodeFrame({ identity, blocks: frame.blocks, bytes: got.bytes }));
     this.#known.set(id, raw);
     return raw;

@@ -25,10 +25,15 @@ export function makeOracleLog(): string {
 }
 
 /** Runs `oracle COMMAND ...` to its end; its JSON line. */
-export async function oracle(command: "run" | "verify" | "plant", ...args: readonly string[]): Promise<OracleVerdict & Partial<OracleRun>> {
+export async function oracle(
+  command: "run" | "verify" | "plant",
+  ...args: readonly string[]
+): Promise<OracleVerdict & Partial<OracleRun>> {
   const output = join(mkdtempSync("/dev/shm/weir-oracle-"), "output");
   const target = openSync(output, "w");
-  const child = spawn(join(nativeFolder("release"), "oracle"), [command, ...args], { stdio: ["ignore", target, "inherit"] });
+  const child = spawn(join(nativeFolder("release"), "oracle"), [command, ...args], {
+    stdio: ["ignore", target, "inherit"],
+  });
   closeSync(target);
   await once(child, "exit");
   const text = readFileSync(output, "utf8");

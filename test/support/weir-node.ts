@@ -1,9 +1,10 @@
-// A node for tests and the demo: folders of its own, the real `weir` command as real processes, and the data
-// path from outside, through NBD clients that are not ours. Everything it started ends with it.
+// A node for tests and the demo: folders of its own, the real `weir` command as real processes,
+// and the data path from outside, through NBD clients that are not ours. Everything it started
+// ends with it.
 import { spawn, type ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { createWriteStream, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { createReadStream, createWriteStream, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -43,6 +44,7 @@ export class WeirNode implements AsyncDisposable {
   readonly #env: Readonly<Record<string, string | undefined>>;
   readonly #engineLog: { write(chunk: string): void } | undefined;
   #engine: Engine | undefined;
+  #engineStderr = "";
 
   constructor(options: WeirNodeOptions = {}) {
     const store = join(this.folder, "store");
@@ -87,16 +89,21 @@ export class WeirNode implements AsyncDisposable {
     process.once("exit", killed);
     const exit = once(child, "exit").finally(() => process.off("exit", killed));
     this.#engine = { child, exit };
-    let complaint = "";
+    this.#engineStderr = "";
     child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
       this.#engineLog?.write(chunk);
-      complaint += chunk;
+      this.#engineStderr += chunk;
     });
     const ready = once(child.stdout.setEncoding("utf8"), "data");
     const line = await Promise.race([ready, exit.then(() => undefined)]);
     if (line !== undefined) return String(line[0]).trim();
     this.#engine = undefined;
-    throw new Error(complaint.trim());
+    throw new Error(this.#engineStderr.trim());
+  }
+
+  /** What the last engine wrote on standard error. */
+  get engineStderr(): string {
+    return this.#engineStderr;
   }
 
   get enginePid(): number | undefined {
@@ -115,7 +122,9 @@ export class WeirNode implements AsyncDisposable {
     return engine.child.exitCode;
   }
 
-  /** Loses everything but the store, as when the node burns. REQUIRES that the engine was stopped. */
+  /**
+   * Loses everything but the store, as when the node burns. REQUIRES that the engine was stopped.
+   */
   loseState(): void {
     rmSync(this.stateDirectory, { recursive: true, force: true });
   }
@@ -137,6 +146,18 @@ export async function writeDevice(uri: string, file: string): Promise<void> {
   if (end.exitCode !== 0) throw new Error(`nbdcopy could not write: ${end.stderr.trim()}`);
 }
 
+/** Copies a whole device into a file. Fails when any block gives an I/O error. */
+export async function readDevice(uri: string, file: string): Promise<void> {
+  const end = await runToEnd("nbdcopy", [uri, file], process.env);
+  if (end.exitCode !== 0) throw new Error(`nbdcopy could not read: ${end.stderr.trim()}`);
+}
+
+export async function hashFile(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(file), hash);
+  return hash.digest("hex");
+}
+
 /** SHA-256 of a whole device. Fails when any block gives an I/O error. */
 export async function hashDevice(uri: string): Promise<string> {
   const child = spawn("nbdcopy", [uri, "-"], { stdio: ["ignore", "pipe", "pipe"] });
@@ -156,8 +177,8 @@ export async function deviceBytes(uri: string): Promise<number> {
 }
 
 /**
- * Makes a file that looks like a file system to the engine: text, noise, holes, and blocks that repeat.
- * The same seed gives the same bytes.
+ * Makes a file that looks like a file system to the engine: text, noise, holes, and blocks that
+ * repeat. The same seed gives the same bytes.
  */
 export async function makeImage(options: {
   readonly file: string;

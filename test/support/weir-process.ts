@@ -2,7 +2,15 @@
 // Its folder lies on a disk; what it logs at level warn or above and nobody listed fails the test.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -53,7 +61,10 @@ class Weir implements WeirProcess {
     this.#options = options;
     this.store = options.store ?? `file://${join(folder, "store")}`;
     if (options.store === undefined) mkdirSync(join(folder, "store"));
-    writeFileSync(join(folder, "config.json"), JSON.stringify({ journalBytes: 256 * 1024 * 1024, ...options.config }));
+    writeFileSync(
+      join(folder, "config.json"),
+      JSON.stringify({ journalBytes: 256 * 1024 * 1024, ...options.config }),
+    );
   }
 
   get pid(): number {
@@ -86,7 +97,8 @@ class Weir implements WeirProcess {
     closeSync(log);
     this.#child = child;
     for (let waited = 0; !existsSync(control); waited += 5) {
-      if (child.exitCode !== null || waited > START_MS_MAX) throw new Error(`weir serve did not start:\n${this.log()}`);
+      if (child.exitCode !== null || waited > START_MS_MAX)
+        throw new Error(`weir serve did not start:\n${this.log()}`);
       await sleep(5);
     }
   }

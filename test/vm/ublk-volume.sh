@@ -8,13 +8,14 @@ STORE=file:///mnt/disk/store
 mkdir -p /mnt/disk/store
 weir() { csi-node/cli/weir --store $STORE --state /mnt/disk/state --run /run/weir "$@"; }
 BUILD=native/build/release
-ENGINE=
+# `check` runs what it checks in a subshell, so what the steps hand on lies in files.
+device() { cat /run/device; }
 
 start_engine() {
   rm -f /run/weir/control.sock
   csi-node/cli/weir --store $STORE --state /mnt/disk/state --run /run/weir serve --journal-size 256M \
     >>/mnt/disk/serve.log 2>&1 &
-  ENGINE=$!
+  echo $! >/run/engine.pid
   for _ in {1..600}; do
     [ -S /run/weir/control.sock ] && return
     sleep 0.1
@@ -22,32 +23,31 @@ start_engine() {
   cat /mnt/disk/serve.log
   return 1
 }
-attach() { weir attach "$1" --transport ublk --max-dirty-age 500ms >/dev/null && DEVICE=$(device_of "$1"); }
-device_of() { weir status --json | grep -o '"devicePath": *"[^"]*"' | cut -d'"' -f4 | head -1; }
+attach() { weir attach "$1" --transport ublk --max-dirty-age 500ms >/run/device; }
 
 verified_load() {
-  fio --name=verify --filename="$DEVICE" --ioengine=io_uring --direct=1 --rw=randwrite --bsrange=4k-64k \
-    --size=128M --iodepth=32 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --fsync=64 --time_based=0 \
-    --trim_percentage=5 --trim_backlog=64 --trim_verify_zero=1
+  fio --name=verify --filename="$(device)" --ioengine=io_uring --direct=1 --rw=randtrimwrite --bsrange=4k-64k \
+    --size=64M --iodepth=32 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --fsync=64
 }
 
 file_system() { # KIND
-  "mkfs.$1" -q "$DEVICE" && mkdir -p /mnt/volume && mount "$DEVICE" /mnt/volume || return
+  wipefs -aq "$(device)" && "mkfs.$1" -q "$(device)" && mkdir -p /mnt/volume && mount "$(device)" /mnt/volume || return
   $BUILD/fsx --file /mnt/volume/file --ops 1500 --size 8388608 --seed 11 || return
   sync && sha256sum /mnt/volume/file >/tmp/before && umount /mnt/volume || return
-  mount "$DEVICE" /mnt/volume && sha256sum --check --quiet /tmp/before && fstrim /mnt/volume && umount /mnt/volume || return
-  if [ "$1" = ext4 ]; then e2fsck -fn "$DEVICE"; else xfs_repair -n "$DEVICE"; fi
+  mount "$(device)" /mnt/volume && sha256sum --check --quiet /tmp/before && fstrim /mnt/volume && umount /mnt/volume || return
+  if [ "$1" = ext4 ]; then e2fsck -fn "$(device)"; else xfs_repair -n "$(device)"; fi
 }
 
-# The engine's process is the child of the shell script that starts it, or that script itself.
 kill_engine() {
-  kill -KILL "$ENGINE" 2>/dev/null
-  wait "$ENGINE" 2>/dev/null
+  local engine
+  engine=$(cat /run/engine.pid)
+  kill -KILL "$engine"
+  while [ -d "/proc/$engine" ] && ! grep -q '^State:.Z' "/proc/$engine/status" 2>/dev/null; do sleep 0.05; done
 }
 
 kills_under_load() { # COUNT
   local log=/dev/shm/oracle.log load kills
-  $BUILD/oracle run --target "dev:$DEVICE" --log $log --blocks 8192 --seconds 600 --seed 5 --flush-at-end >/tmp/run.json &
+  $BUILD/oracle run --target "dev:$(device)" --log $log --blocks 8192 --seconds 600 --seed 5 --flush-at-end >/tmp/run.json &
   load=$!
   for ((kills = 1; kills <= $1; kills++)); do
     sleep "1.$((RANDOM % 10))"
@@ -59,17 +59,17 @@ kills_under_load() { # COUNT
   kill -TERM $load
   wait $load || { cat /tmp/run.json; return 1; }
   cat /tmp/run.json
-  $BUILD/oracle verify --target "dev:$DEVICE" --log $log
+  $BUILD/oracle verify --target "dev:$(device)" --log $log
 }
 
 elsewhere() { # What was detached is all in the bucket: another state directory sees the same.
   local log=/dev/shm/oracle.log
   weir detach killed && kill_engine && rm -rf /mnt/disk/state && start_engine && attach killed || return
-  $BUILD/oracle verify --target "dev:$DEVICE" --log $log
+  $BUILD/oracle verify --target "dev:$(device)" --log $log
 }
 
 grow_online() {
-  weir grow killed --size 96M && [ "$(blockdev --getsize64 "$DEVICE")" = 100663296 ]
+  weir grow killed --size 96M && [ "$(blockdev --getsize64 "$(device)")" = 100663296 ]
 }
 
 no_module() { # A clear sentence and a non-zero exit, nothing left attached.

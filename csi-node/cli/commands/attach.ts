@@ -33,8 +33,14 @@ export const attach: Command = {
       value: "CLASS",
       help: "what a flush waits for: local (this node's journal) or s3 (the store) (default local)",
     },
-    "max-dirty-age": { value: "TIME", help: "upload when the oldest write is this old (default 5s)" },
-    "max-dirty": { value: "SIZE", help: "slow writes down near so much dirty data (default 256MiB)" },
+    "max-dirty-age": {
+      value: "TIME",
+      help: "upload when the oldest write is this old (default 5s)",
+    },
+    "max-dirty": {
+      value: "SIZE",
+      help: "slow writes down near so much dirty data (default 256MiB)",
+    },
     "read-deadline": {
       value: "TIME",
       help: "a read that the store cannot serve for so long ends in EIO (default 60s)",
@@ -57,7 +63,9 @@ export const detach: Command = {
   summary: "upload what is dirty and stop serving a volume",
   arguments: ["NAME"],
   options: {
-    force: { help: "without uploading: dirty data stays in this node's journal until the next attach" },
+    force: {
+      help: "without uploading: dirty data stays in this node's journal until the next attach",
+    },
   },
   examples: ["weir detach data"],
   async run({ cli, arguments: given, options }) {
@@ -111,7 +119,8 @@ export const status: Command = {
 function transportOf(options: OptionValues): TransportRequest {
   const kind = options.choice("transport", ["nbd", "ublk"]) ?? "nbd";
   const socketPath = options.text("socket");
-  if (kind === "nbd") return { kind, socketPath: socketPath === undefined ? undefined : absolute(socketPath) };
+  if (kind === "nbd")
+    return { kind, socketPath: socketPath === undefined ? undefined : absolute(socketPath) };
   if (socketPath !== undefined) throw new UsageError("--socket goes with --transport nbd only");
   return { kind };
 }
@@ -139,7 +148,8 @@ function deviceOf(transport: TransportInfo | null): string {
 
 function statusText({ store, volumes, cache }: EngineStatus): readonly string[] {
   const reads = cache.ramHits + cache.fileHits + cache.misses;
-  const hits = reads === 0 ? "unused" : `${Math.round((100 * (reads - cache.misses)) / reads)}% hits`;
+  const hits =
+    reads === 0 ? "unused" : `${Math.round((100 * (reads - cache.misses)) / reads)}% hits`;
   return [
     `store ${store}, clean cache ${formatSize(cache.ramBytes)} RAM, ` +
       `${formatSize(cache.fileBytes)} disk, ${hits}`,
@@ -167,6 +177,7 @@ function stateOf({ fault, held, trouble, strandedJournal }: AttachedVolume): str
   if (fault !== undefined) return `failed: ${fault.message}`;
   if (held > 0) return `${held} writes wait for the store, or for room on the journal's disk`;
   if (trouble !== undefined) return `trouble: ${trouble.message}`;
-  if (strandedJournal !== undefined) return `an overtaken journal was set aside: ${strandedJournal}`;
+  if (strandedJournal !== undefined)
+    return `an overtaken journal was set aside: ${strandedJournal}`;
   return "ok";
 }

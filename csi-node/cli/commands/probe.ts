@@ -10,7 +10,7 @@ export const probe: Command = {
   name: "probe",
   summary: "check that the store keeps what Weir relies on",
   details: [
-    "Writes a few small objects, checks conditional writes, races, ranges and listings,\n" +
+    "Writes a few small objects, checks conditional writes, races, ranges and listings, " +
       "and removes them.",
   ],
   arguments: [],

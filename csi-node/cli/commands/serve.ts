@@ -14,7 +14,8 @@ export const serve: Command = {
   name: "serve",
   summary: "run the engine of this node until SIGTERM or SIGINT",
   details: [
-    "Takes up every volume that an earlier engine of this node served, then prints one `ready` line.",
+    "Takes up every volume that an earlier engine of this node served, then prints one " +
+      "`ready` line.",
     "On a signal it lets go: ublk devices wait for the next engine, NBD clients are cut, " +
       "dirty data stays in the journals. A second signal ends --drain early.",
   ],
@@ -25,7 +26,10 @@ export const serve: Command = {
     "cache-disk": { value: "SIZE", help: "clean cache in the state directory (default 1GiB)" },
     drain: { help: "upload everything before it ends" },
   },
-  examples: ["weir serve --store s3://bucket/prefix --cache-disk 20G", "weir serve --config engine.json"],
+  examples: [
+    "weir serve --store s3://bucket/prefix --cache-disk 20G",
+    "weir serve --config engine.json",
+  ],
   async run({ cli, options }) {
     const { engine: config } = cli.settings;
     const socketPath = controlSocketPath(config.runDirectory);
@@ -65,7 +69,11 @@ async function refuseSecond(socketPath: string): Promise<void> {
 
 async function announce(
   cli: Cli,
-  found: { readonly host: EngineHost; readonly socketPath: string; readonly failed: readonly string[] },
+  found: {
+    readonly host: EngineHost;
+    readonly socketPath: string;
+    readonly failed: readonly string[];
+  },
 ): Promise<void> {
   const { host, socketPath, failed } = found;
   const { store, volumes } = await host.status();

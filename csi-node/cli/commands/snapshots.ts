@@ -1,5 +1,5 @@
-// Snapshots and clones. Taking a snapshot commits what is dirty, so it needs the engine that has the volume,
-// or one of its own for the moment; the rest is the store's alone.
+// Snapshots and clones. Taking a snapshot commits what is dirty, so it needs the engine that has
+// the volume, or one of its own for the moment; the rest is the store's alone.
 import { getVolume, listSnapshots } from "../../../core/log/catalog.ts";
 import type { LogContext } from "../../../core/log/context.ts";
 import type { SnapshotRecord } from "../../../core/log/records.ts";

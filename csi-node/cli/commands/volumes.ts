@@ -85,9 +85,13 @@ async function refuseAttached(cli: Cli, volume: VolumeRecord): Promise<void> {
   const engine = await findEngine(cli);
   const status = await engine?.status({ signal: cli.signal });
   if (status?.volumes.every(({ uid }) => uid !== volume.uid) !== false) return;
-  throw new WeirError("in-use", `the volume is attached: run \`weir detach ${volume.name}\` first`, {
-    details: { name: volume.name },
-  });
+  throw new WeirError(
+    "in-use",
+    `the volume is attached: run \`weir detach ${volume.name}\` first`,
+    {
+      details: { name: volume.name },
+    },
+  );
 }
 
 interface PresentState {
@@ -97,7 +101,10 @@ interface PresentState {
   readonly fault: { readonly code: string; readonly message: string } | undefined;
 }
 
-/** The record tells the size at creation; the log tells what it is now. One damaged volume hides no other. */
+/**
+ * The record tells the size at creation; the log tells what it is now. One damaged volume hides
+ * no other.
+ */
 async function presentState(context: LogContext, record: VolumeRecord): Promise<PresentState> {
   try {
     const { committed } = await readLog({ ...context, volume: record.uid });

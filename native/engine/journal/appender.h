@@ -1,7 +1,8 @@
 // Staging and committing: lays records out in the newest file and writes them as whole pages.
 //
 // Thread: the owner's.
-// Invariants: (1) every write covers whole pages and begins with an unchanged copy of the last page's
+// Invariants: (1) every write covers whole pages and begins with an unchanged copy of the last
+// page's
 //   bytes, so the kernel never has to read a page and a torn write cannot damage older records;
 //   (2) between Stage*() and Commit() only memory changes.
 // Allocation: none per record once the vectors have grown to the largest round.
@@ -21,8 +22,8 @@ class Appender {
  public:
   Appender(JournalDisk& disk, FileSet& files, const Uid& volume, uint64_t epoch);
 
-  // Goes on behind `tail_seq`. When the newest live file is not sealed, `tail_page` is the part of its
-  // last page in front of its end.
+  // Goes on behind `tail_seq`. When the newest live file is not sealed, `tail_page` is the part of
+  // its last page in front of its end.
   void Begin(uint64_t tail_seq, std::span<const std::byte> tail_page);
 
   [[nodiscard]] bool CanStage(uint32_t data_blocks) const noexcept;

@@ -92,7 +92,8 @@ void Background::Take(std::vector<Done>& done) {
     (void)RunOne(lock);
   }
   uint64_t count = 0;
-  if (::read(ready_.get(), &count, sizeof(count)) < 0) WEIR_CHECK(errno == EAGAIN || errno == EINTR);
+  if (::read(ready_.get(), &count, sizeof(count)) < 0)
+    WEIR_CHECK(errno == EAGAIN || errno == EINTR);
   const std::lock_guard lock(mutex_);
   done.insert(done.end(), done_.begin(), done_.end());
   done_.clear();
@@ -172,8 +173,7 @@ void Background::WaitForWork(std::unique_lock<std::mutex>& lock) {
 // Works on a descriptor of its own: an error of the disk is reported once per descriptor, and the
 // owner's sync must not miss it because this one saw it first.
 Result<void> Background::DoSeal(const JournalFile& file) {
-  auto fd =
-      DiskFd::Open(options_.disk, FileName(file.number), JournalDisk::OpenMode::kExisting);
+  auto fd = DiskFd::Open(options_.disk, FileName(file.number), JournalDisk::OpenMode::kExisting);
   if (!fd.ok()) return fd.error();
   const int own = fd.value().get();
   if (const auto synced = options_.disk.Sync(own); !synced.ok()) return synced;

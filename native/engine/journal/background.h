@@ -1,11 +1,11 @@
-// What the journal does behind its owner's back: seals full files, gets files ready, writes the mark.
+// What the journal does behind its owner's back: seals full files, prepares files, writes the mark.
 //
 // Thread: owns one thread. All public methods are the owner's; a file handed over belongs to the
 //   background until its completion is taken.
 // Crash: jobs run in the order given, each durable before the next begins, so that files end up
 //   sealed and recycled in the order of their records. New numbers are given out here, in the order
 //   in which files become ready.
-// Failure: no space (disk or descriptors) for a new file is retried after a pause; any other failure
+// Failure: no space (disk or descriptors) for a new file is retried after a pause; every other one
 //   is final for the journal.
 #pragma once
 

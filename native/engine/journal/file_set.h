@@ -1,5 +1,5 @@
-// The journal's files by what they are for: live (hold records), retiring (on their way to be reused),
-// spares (empty and ready), unmade (slots whose file does not exist yet).
+// The journal's files by what they are for: live (hold records), retiring (on their way to be
+// reused), spares (empty and ready), unmade (slots whose file does not exist yet).
 //
 // Thread: the owner's; Find() may be called from any thread.
 // Invariants: live files are ordered by number and by record; a file number names at most one slot.
@@ -50,7 +50,7 @@ class FileSet {
 
   Uid journal_id_;
   uint32_t file_bytes_;
-  std::vector<JournalFile> files_;  // never resized: slots are pointed to
+  std::vector<JournalFile> files_;                    // never resized: slots are pointed to
   std::unique_ptr<std::atomic<uint32_t>[]> numbers_;  // per slot; 0: not live
   std::deque<JournalFile*> live_;
   std::deque<JournalFile*> spares_;

@@ -23,7 +23,8 @@ bool TablePlausible(const Footer& footer, uint64_t table_begin) {
   uint32_t offset = kFileHeaderBytes;
   for (const IndexEntry& entry : footer.entries) {
     if (!EntryPlausible(entry, offset, footer.end)) return false;
-    offset = entry.offset() + RecordBytes(entry.type() == RecordType::kWrite ? entry.block_count : 0);
+    offset =
+        entry.offset() + RecordBytes(entry.type() == RecordType::kWrite ? entry.block_count : 0);
   }
   return true;
 }
@@ -70,7 +71,8 @@ Result<std::optional<Footer>> LoadFooter(FileWindow& window, const Uid& journal_
   if (!table.ok()) return table.error();
   if (Crc32c(table.value()) != header->table_crc) return std::optional<Footer>();
 
-  Footer footer{.first_seq = header->first_seq, .end = header->end_offset, .entries = {}, .laps = {}};
+  Footer footer{
+      .first_seq = header->first_seq, .end = header->end_offset, .entries = {}, .laps = {}};
   footer.entries.resize(header->entry_count);
   if (entry_bytes > 0) std::memcpy(footer.entries.data(), table.value().data(), entry_bytes);
   for (uint32_t i = 0; i < header->lap_count; ++i) {

@@ -1,6 +1,6 @@
 // The index at the end of a sealed file.
 //
-// Invariant: a footer is written only after the file's records, and those of all files before it, are
+// Invariant: a footer is written only after the file's records, and those of all files before, are
 //   durable. So a footer that verifies proves its records, and replay need not read their data.
 #pragma once
 

@@ -37,8 +37,8 @@ void Journal::State::Absorb() {
   ledger.Rebuild();
 }
 
-// None before the first record (an idle volume costs one reserved file), one until the first file was
-// filled, two from then on.
+// None before the first record (an idle volume costs one reserved file), one until the first file
+// was filled, two from then on.
 void Journal::State::WantSpares() {
   if (files.live().empty() && files.spare_count() > 0) return;
   const size_t wanted = rotated ? 2 : 1;
@@ -162,8 +162,6 @@ int Journal::ready_fd() const noexcept { return state_->background.ready_fd(); }
 
 void Journal::OnReady() { state_->Absorb(); }
 
-int Journal::last_prepare_error() const noexcept {
-  return state_->background.last_prepare_error();
-}
+int Journal::last_prepare_error() const noexcept { return state_->background.last_prepare_error(); }
 
 }  // namespace weir

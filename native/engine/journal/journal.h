@@ -36,29 +36,29 @@ inline constexpr uint32_t kJournalRecordBlocksMax = 256;
 enum class RecordType : uint8_t { kWrite = 1, kZeroes = 2, kResize = 3 };
 
 // One record as the map and the upload see it. `addr` is that of the first block (kWrite), the
-// next block follows kJournalBlockStride further on; for the others it is the record's own place, so
-// addr always grows with seq.
+// next block follows kJournalBlockStride further on; for the others it is the record's own place,
+// so addr always grows with seq.
 struct JournalRecord {
   uint64_t seq = 0;
   RecordType type = RecordType::kWrite;
-  uint64_t start_block = 0;   // kResize: the new size in blocks
-  uint32_t block_count = 0;   // kZeroes: up to 2^32-1
+  uint64_t start_block = 0;  // kResize: the new size in blocks
+  uint32_t block_count = 0;  // kZeroes: up to 2^32-1
   JournalAddr addr;
 };
 
 struct JournalConfig {
-  std::string directory;      // this volume's own folder; made if absent
+  std::string directory;  // this volume's own folder; made if absent
   Uid volume;
-  Uid journal_id;             // used only when a new journal is made: random, by the caller
-  uint64_t base_epoch = 0;    // likewise: the log position the new journal starts from
+  Uid journal_id;           // used only when a new journal is made: random, by the caller
+  uint64_t base_epoch = 0;  // likewise: the log position the new journal starts from
   uint64_t base_seq = 0;
   uint64_t base_record_seq = 0;  // records so far; a new journal's first record is this + 1
-  uint64_t epoch = 0;         // stamped into every record from now on
+  uint64_t epoch = 0;            // stamped into every record from now on
   // Records known to be in committed segments. A power cut may leave the journal behind them; it
   // then goes on after this one, because the numbers up to here are used up.
   uint64_t stable_seq = 0;
   uint64_t capacity_bytes = 1ULL << 30;  // at least two files
-  uint32_t file_bytes = 64U << 20;  // of a new journal; whole pages, and room for the largest record
+  uint32_t file_bytes = 64U << 20;  // of a new journal; whole pages, room for the largest record
 };
 
 // What names a journal: checked against the newest committed segment before replay.
@@ -76,7 +76,7 @@ class Journal {
   // Opens or makes the journal, holding an exclusive OFD lock on the folder's lock file (EBUSY if
   // another process has it), and calls `replay` for every surviving record in order. EBADMSG:
   // corruption in front of synced records. EXDEV: it belongs to another volume.
-  // Ready to append when it returns; the surviving tail is synced first, so replayed records are durable.
+  // Ready to append when it returns; the surviving tail is synced: what is replayed is durable.
   static Result<std::unique_ptr<Journal>> Open(
       const JournalConfig& config, const std::function<void(const JournalRecord&)>& replay);
   // The same on any JournalDisk (tests).
@@ -91,8 +91,8 @@ class Journal {
 
   // Appending: Stage*() any number, then one Commit(). Data must stay put until Commit() returns.
   // CanStage() is false when no file has room for a record of that many data blocks (0 for the
-  // data-less ones): the caller holds the write until files are recycled. It may also be false for a
-  // moment while the next file is being prepared in the background; ready_fd() tells.
+  // data-less ones): the caller holds the write until files are recycled. It may also be false for
+  // a moment while the next file is being prepared in the background; ready_fd() tells.
   [[nodiscard]] bool CanStage(uint32_t data_blocks) const noexcept;
   // REQUIRES CanStage(count) and 1 <= count <= kJournalRecordBlocksMax.
   JournalRecord StageWrite(uint64_t start_block, uint32_t count, const std::byte* data);
@@ -107,21 +107,22 @@ class Journal {
   // sync_fds() are the files with records that no sync has covered; committed_seq() read before the
   // sync is what MarkSynced() takes after it. MarkFailed() when a sync failed.
   [[nodiscard]] std::span<const int> sync_fds() const noexcept;
-  [[nodiscard]] uint64_t committed_seq() const noexcept;  // last record that Commit() covered; 0: none
+  // The last record that Commit() covered; 0: none.
+  [[nodiscard]] uint64_t committed_seq() const noexcept;
   [[nodiscard]] uint64_t synced_seq() const noexcept;
   void MarkSynced(uint64_t seq) noexcept;
   void MarkFailed() noexcept;
 
-  // Reads and verifies `count` blocks that were appended at `addr` and on; `start_block` is what the
-  // caller believes lies there. EBADMSG when a checksum or the block number does not match (I8).
-  // On a worker thread REQUIRES that Recycle() of that file is ordered after it.
+  // Reads and verifies `count` blocks that were appended at `addr` and on; `start_block` is what
+  // the caller believes lies there. EBADMSG when a checksum or the block number does not match
+  // (I8). On a worker thread REQUIRES that Recycle() of that file is ordered after it.
   Result<void> Read(JournalAddr addr, uint64_t start_block, uint32_t count, std::byte* out) const;
 
   // Visits records with seq > after_seq in order until `visit` returns false.
   void Visit(uint64_t after_seq, const std::function<bool(const JournalRecord&)>& visit) const;
 
-  // Recycling. Files are numbered; the oldest goes first. A file may be recycled when all its records
-  // are stable and no map points into it.
+  // Recycling. Files are numbered; the oldest goes first. A file may be recycled when all its
+  // records are stable and no map points into it.
   struct FileInfo {
     uint32_t number = 0;
     uint64_t first_seq = 0;  // first record in it
@@ -132,13 +133,13 @@ class Journal {
   // REQUIRES oldest_file().sealed. Crash: the file is either still replayable or gone.
   Result<void> RecycleOldest();
 
-  [[nodiscard]] uint64_t used_bytes() const noexcept;      // in files that hold records
+  [[nodiscard]] uint64_t used_bytes() const noexcept;  // in files that hold records
   [[nodiscard]] uint64_t capacity_bytes() const noexcept;
   [[nodiscard]] uint64_t index_memory_bytes() const noexcept;
   // Readable (eventfd) when a background preparation finished; the owner then calls OnReady().
   [[nodiscard]] int ready_fd() const noexcept;
   void OnReady();
-  // Why the next file is not ready: an errno such as ENOSPC, retried every second; 0: nothing wrong.
+  // Why the next file is not ready: an errno such as ENOSPC, retried every second; 0: no problem.
   [[nodiscard]] int last_prepare_error() const noexcept;
 
  private:

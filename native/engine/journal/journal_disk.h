@@ -1,6 +1,6 @@
 // Every file operation of a journal, so that a test can stand in for the disk and cut its power.
 //
-// Thread: the owner's thread and the journal's background thread call concurrently, never on the same
+// Thread: the owner's thread and the journal's background thread call concurrently, never on one
 //   descriptor except Read(). Files are named relative to the journal's folder.
 // Crash: Write() is durable after Sync() of the same file; names after SyncDirectory().
 #pragma once
@@ -32,11 +32,14 @@ class JournalDisk {
   virtual Result<int> Open(const std::string& name, OpenMode mode) = 0;
   virtual void Close(int fd) = 0;
   virtual Result<uint64_t> Size(int fd) = 0;
-  // Fills the vectors from `offset` on; the result is short only at the file's end. Changes `parts`.
+  // Fills the vectors from `offset` on; the result is short only at the file's end. Changes
+  // `parts`.
   virtual Result<uint64_t> Read(int fd, std::span<iovec> parts, uint64_t offset) = 0;
   // All of it or an error. Changes `parts`.
   virtual Result<void> Write(int fd, std::span<iovec> parts, uint64_t offset) = 0;
   virtual Result<void> Sync(int fd) = 0;
+  // Later reads of what is synced come from the disk. Memory may hold bytes that the disk refused.
+  virtual void DropCache(int fd) = 0;
   // Reserves space and sets the size; the bytes read as zeros.
   virtual Result<void> Preallocate(int fd, uint64_t bytes) = 0;
   virtual Result<void> Rename(const std::string& from, const std::string& to) = 0;

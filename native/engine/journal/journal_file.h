@@ -1,8 +1,8 @@
 // One journal file as the process knows it: its descriptor, its records, where the next one goes.
 //
 // Thread: the owner's, except that laps, number and fd may be read by any thread while the file is
-//   published in the FileSet (they do not change then), and that the background thread has a file to
-//   itself between a job's submission and its completion.
+//   published in the FileSet (they do not change then), and that the background thread has a file
+//   to itself between a job's submission and its completion.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The journal's bytes on disk (JOURNAL.md has the same as tables): little-endian, every structure with
-// its own CRC32C, every checksum bound to the journal and the file it was written for.
+// The journal's bytes on disk (JOURNAL.md has the same as tables): little-endian, every structure
+// with its own CRC32C, every checksum bound to the journal and the file it was written for.
 //
 // Invariant: a (journal, file number, lap) triple is written at most once per byte, so bytes that
 //   verify under its seed were appended by exactly one writer at exactly this place.
@@ -23,11 +23,11 @@ inline constexpr uint32_t kPageBytes = 4096;
 inline constexpr uint32_t kFileHeaderBytes = kPageBytes;
 inline constexpr uint32_t kFormatVersion = 1;
 inline constexpr uint32_t kRecordAlign = 8;
-inline constexpr uint32_t kRecordMagic = 0x4c4a5257;             // "WRJL"
-inline constexpr uint64_t kFileMagic = 0x314c4e4a52494557;       // "WEIRJNL1"
-inline constexpr uint64_t kFooterMagic = 0x3158494a52494557;     // "WEIRJIX1"
-inline constexpr uint64_t kMetaMagic = 0x3154454d52494557;       // "WEIRMET1"
-inline constexpr uint64_t kMarkMagic = 0x314b524d52494557;       // "WEIRMRK1"
+inline constexpr uint32_t kRecordMagic = 0x4c4a5257;          // "WRJL"
+inline constexpr uint64_t kFileMagic = 0x314c4e4a52494557;    // "WEIRJNL1"
+inline constexpr uint64_t kFooterMagic = 0x3158494a52494557;  // "WEIRJIX1"
+inline constexpr uint64_t kMetaMagic = 0x3154454d52494557;    // "WEIRMET1"
+inline constexpr uint64_t kMarkMagic = 0x314b524d52494557;    // "WEIRMRK1"
 inline constexpr uint8_t kLapRecord = 4;  // beside RecordType: a new writer goes on behind it
 
 // Starts every record; 8-byte aligned in its file.
@@ -136,7 +136,7 @@ struct Mark {
 };
 static_assert(sizeof(Mark) == 72);
 
-// Seals and checks any of the structures above: `crc` is their last field and covers what precedes it.
+// Seals any of the structures above: `crc` is their last field and covers what precedes it.
 template <typename T>
 [[nodiscard]] uint32_t StructCrc(const T& value) noexcept;
 template <typename T>

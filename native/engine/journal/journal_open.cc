@@ -43,14 +43,14 @@ Result<std::unique_ptr<Journal>> Journal::OpenOn(
   if (!ready.valid()) return Error{errno, "cannot make the journal's eventfd"};
 
   journal::JournalDisk& files_disk = *disk;
-  auto state = std::make_unique<State>(
-      std::move(disk), IdentityOf(folder.meta), folder.slots, config.epoch,
-      journal::Background::Options{.disk = files_disk,
-                                   .journal_id = folder.meta.journal_id,
-                                   .file_bytes = folder.meta.file_bytes,
-                                   .next_number = folder.next_number,
-                                   .mode = mode},
-      std::move(folder.mark), std::move(ready));
+  auto state =
+      std::make_unique<State>(std::move(disk), IdentityOf(folder.meta), folder.slots, config.epoch,
+                              journal::Background::Options{.disk = files_disk,
+                                                           .journal_id = folder.meta.journal_id,
+                                                           .file_bytes = folder.meta.file_bytes,
+                                                           .next_number = folder.next_number,
+                                                           .mode = mode},
+                              std::move(folder.mark), std::move(ready));
   const auto place = [&](journal::JournalFile& file) {
     journal::JournalFile* slot = state->files.TakeUnmade();
     *slot = std::move(file);

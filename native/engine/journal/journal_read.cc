@@ -1,4 +1,4 @@
-// Read(): blocks by address, verified against the place and the block number the caller believes in.
+// Read(): blocks by address, verified against the place and the block number that are believed.
 #include <algorithm>
 #include <array>
 #include <cerrno>

@@ -1,4 +1,4 @@
-// The journal's `mark`: how far its files may be gone (floor) and how far they are known to be durable.
+// The journal's `mark`: how far its files may be gone (floor), how far they are surely durable.
 //
 // Thread: one user at a time (Open(), then the background thread, then the destructor).
 // Crash: two slots written in turn, so one of them always holds; a floor counts only once synced.

@@ -16,13 +16,13 @@ namespace weir::journal {
 struct OpenFolder {
   Meta meta;
   MarkFile mark;
-  std::vector<JournalFile> live;      // in order; all but perhaps the newest are sealed
+  std::vector<JournalFile> live;  // in order; all but perhaps the newest are sealed
   std::vector<JournalFile> spares;
-  std::vector<uint32_t> unindexed;    // numbers of live files that are sealed without a footer
-  std::vector<std::byte> tail_page;   // Appender::Begin()
+  std::vector<uint32_t> unindexed;   // numbers of live files that are sealed without a footer
+  std::vector<std::byte> tail_page;  // Appender::Begin()
   uint64_t tail_seq = 0;
   uint32_t next_number = 1;
-  size_t slots = 0;                   // files the journal may have
+  size_t slots = 0;  // files the journal may have
 };
 
 // ENOENT: no journal here; EBADMSG: it does not verify.

@@ -47,6 +47,8 @@ class PosixDisk final : public JournalDisk {
   Result<uint64_t> Read(int fd, std::span<iovec> parts, uint64_t offset) override;
   Result<void> Write(int fd, std::span<iovec> parts, uint64_t offset) override;
   Result<void> Sync(int fd) override;
+  // A hint by its name, but clean pages that nobody maps do go.
+  void DropCache(int fd) override { (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); }
   Result<void> Preallocate(int fd, uint64_t bytes) override;
   Result<void> Rename(const std::string& from, const std::string& to) override;
   Result<void> Remove(const std::string& name) override;
@@ -114,8 +116,8 @@ Result<std::vector<std::string>> PosixDisk::List() {
 
 Result<int> PosixDisk::Open(const std::string& name, OpenMode mode) {
   if (const auto opened = OpenDirectory(); !opened.ok()) return opened.error();
-  const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW |
-                    (mode == OpenMode::kMakeEmpty ? O_CREAT | O_TRUNC : 0);
+  const int flags =
+      O_RDWR | O_CLOEXEC | O_NOFOLLOW | (mode == OpenMode::kMakeEmpty ? O_CREAT | O_TRUNC : 0);
   const int fd = ::openat(directory_.get(), name.c_str(), flags, kFileMode);
   if (fd < 0) return Error{errno, "cannot open a file of the journal"};
   return fd;

@@ -64,7 +64,8 @@ Result<DiskFd> MakeFile(JournalDisk& disk, const NewFile& wanted) {
 }
 
 Result<void> RenumberFile(JournalDisk& disk, JournalFile& file, uint32_t to) {
-  if (const auto named = disk.Rename(FileName(file.number), FileName(to)); !named.ok()) return named;
+  if (const auto named = disk.Rename(FileName(file.number), FileName(to)); !named.ok())
+    return named;
   file.number = to;
   return {};
 }

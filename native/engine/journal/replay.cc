@@ -46,12 +46,24 @@ Result<std::vector<Found>> OpenAll(const ReplaySource& source) {
   return all;
 }
 
+// A writer that did not close may have ended with a failed sync, after which the kernel keeps pages
+// in memory, as clean, that never reached the disk.
+Result<void> ScanFromDisk(const ReplaySource& source, JournalFile& file) {
+  if (source.mark.closed_seq == 0) {
+    const auto synced = source.disk.Sync(file.fd.get());
+    if (!synced.ok()) return synced;
+    source.disk.DropCache(file.fd.get());
+  }
+  FileWindow window(source.disk, file.fd.get());
+  return ScanRecords(window, source.journal_id, source.file_bytes, file);
+}
+
 Result<void> LoadRecords(const ReplaySource& source, JournalFile& file) {
   FileWindow window(source.disk, file.fd.get());
   auto footer = LoadFooter(window, source.journal_id, file.number, source.file_bytes);
   if (!footer.ok()) return footer.error();
   if (!footer.value() || footer.value()->first_seq != file.first_seq) {
-    return ScanRecords(window, source.journal_id, source.file_bytes, file);
+    return ScanFromDisk(source, file);
   }
   file.entries = std::move(footer.value()->entries);
   file.laps = std::move(footer.value()->laps);

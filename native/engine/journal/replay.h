@@ -1,8 +1,8 @@
 // Which files of a journal's folder still count, and where its records end.
 //
 // Rule: the records form one chain of sequence numbers through the files in number order. The chain
-//   ends at the first record that is missing or does not verify. Everything behind is dropped, unless
-//   something proves that the missing record had been durable: then it is corruption (I8).
+//   ends at the first record that is missing or does not verify. Everything behind is dropped,
+//   unless something proves that the missing record had been durable: then it is corruption (I8).
 #pragma once
 
 #include <vector>

@@ -32,7 +32,8 @@ bool DataVerifies(const RecordHeader& header, std::span<const std::byte> blocks)
     const std::byte* at = blocks.data() + static_cast<size_t>(i) * kJournalBlockStride;
     BlockPrefix prefix;
     std::memcpy(&prefix, at, sizeof(prefix));
-    if (!BlockVerifies(prefix, header.seed, header.start_block + i, at + sizeof(prefix))) return false;
+    if (!BlockVerifies(prefix, header.seed, header.start_block + i, at + sizeof(prefix)))
+      return false;
   }
   return true;
 }
@@ -70,10 +71,10 @@ Result<void> ScanRecords(FileWindow& window, const Uid& journal_id, uint32_t fil
   return {};
 }
 
-Result<uint64_t> SearchProof(FileWindow& window, const Uid& journal_id, uint32_t number,
+Result<Proof> SearchProof(FileWindow& window, const Uid& journal_id, uint32_t number,
                              uint32_t from, uint32_t file_bytes) {
   constexpr uint32_t kStep = 64U << 10;
-  uint64_t proof = 0;
+  Proof proof;
   for (uint32_t begin = PageDown(from); begin < file_bytes; begin += kStep) {
     // A header may straddle two steps.
     const uint32_t bytes = std::min<uint32_t>(kStep, file_bytes - begin);
@@ -84,9 +85,8 @@ Result<uint64_t> SearchProof(FileWindow& window, const Uid& journal_id, uint32_t
       uint32_t magic = 0;
       std::memcpy(&magic, view.data() + at, sizeof(magic));
       if (magic != kRecordMagic) continue;
-      const auto header =
-          ParseRecord(view.subspan(at, sizeof(RecordHeader)), journal_id, number);
-      if (header) proof = std::max(proof, header->synced_seq);
+      const auto header = ParseRecord(view.subspan(at, sizeof(RecordHeader)), journal_id, number);
+if (header) proof.Add({header->synced_seq, header->type == kLapRecord ? 0 : header->seq});
     }
   }
   return proof;

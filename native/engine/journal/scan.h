@@ -1,6 +1,8 @@
-// Reads one journal file's records back, and looks behind a broken one for proof that it was durable.
+// Reads one journal file's records back, and searches behind a broken one for proof that it was
+// durable.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "engine/journal/file_window.h"
@@ -8,13 +10,14 @@
 
 namespace weir::journal {
 
-// Fills file.entries, laps and end by hopping from record to record, each verified with all its data,
-// until the first that does not verify or is not the next in sequence. REQUIRES number and first_seq.
+// Fills file.entries, laps and end by hopping from record to record, each verified with all its
+// data, until the first that does not verify or is not the next in sequence. REQUIRES number and
+// first_seq.
 Result<void> ScanRecords(FileWindow& window, const Uid& journal_id, uint32_t file_bytes,
                          JournalFile& file);
 
-// The highest record known to have been durable according to any record header of file `number` that
-// verifies at or behind `from`, in whatever order they lie; 0: none.
+// The highest record known to have been durable according to any record header of file `number`
+// that verifies at or behind `from`, in whatever order they lie; 0: none.
 Result<uint64_t> SearchProof(FileWindow& window, const Uid& journal_id, uint32_t number,
                              uint32_t from, uint32_t file_bytes);
 

@@ -15,8 +15,8 @@ inline constexpr double kHoldFrom = 0.90;
 
 class Backpressure {
  public:
-  // Bytes that may pass in the tick that begins now, given how full (0..1) the bound is. The slope is
-  // steep on purpose: the rate settles where the uploads' own rate lies, without a stall.
+  // Bytes that may pass in the tick that begins now, given how full (0..1) the bound is. The slope
+  // is steep on purpose: the rate settles where the uploads' own rate lies, without a stall.
   [[nodiscard]] static uint64_t AllowancePerTick(double pressure) noexcept {
     if (pressure < kSlowFrom) return UINT64_MAX;
     if (pressure >= kHoldFrom) return 0;
@@ -41,8 +41,8 @@ class Backpressure {
   [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
   [[nodiscard]] uint64_t count() const noexcept { return count_; }
 
-  static constexpr uint64_t kTickNs = 1'000'000;        // 1 ms
-  static constexpr uint64_t kTickBytesMax = 4U << 20;   // at 70 %: 4 GiB/s, no brake in practice
+  static constexpr uint64_t kTickNs = 1'000'000;       // 1 ms
+  static constexpr uint64_t kTickBytesMax = 4U << 20;  // at 70 %: 4 GiB/s, no brake in practice
 
  private:
   IoRequest* head_ = nullptr;

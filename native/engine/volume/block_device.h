@@ -26,13 +26,13 @@ class IoOwner {
 // (the transport has checked both); a flush has neither.
 struct IoRequest {
   IoOp op = IoOp::kRead;
-  bool fua = false;            // write, discard, write-zeroes: durable before OnIoDone
+  bool fua = false;  // write, discard, write-zeroes: durable before OnIoDone
   uint64_t offset_bytes = 0;
   uint32_t length_bytes = 0;
-  std::byte* data = nullptr;   // length_bytes: source of a write, destination of a read
+  std::byte* data = nullptr;  // length_bytes: source of a write, destination of a read
   IoOwner* owner = nullptr;
-  IoRequest* next = nullptr;   // for the holder's queue; transports leave it alone
-  uint64_t scratch[2] = {};    // for the holder; transports leave it alone
+  IoRequest* next = nullptr;  // for the holder's queue; transports leave it alone
+  uint64_t scratch[2] = {};   // for the holder; transports leave it alone
 };
 
 class BlockDevice {

@@ -1,5 +1,5 @@
-// Group commit: all FLUSH and FUA waiters of one window share one fdatasync round, which runs on the
-// volume's own ring. One round is in flight at a time; later waiters ride on the next.
+// Group commit: all FLUSH and FUA waiters of one window share one fdatasync round, which runs on
+// the volume's own ring. One round is in flight at a time; later waiters ride on the next.
 //
 // Thread: the loop thread. A failed sync is final (I1): it is never retried.
 #pragma once

@@ -1,8 +1,8 @@
 // Brings a served volume to a ublk device and takes it away again, in the order the kernels need.
 //
 // Thread: a control thread; every call blocks and takes steps on the volume's loop in between.
-// Crash: a device that was started waits QUIESCED and is taken up with `recover`; one that was only added is
-// dead and removed by Start's own error path, or by hand.
+// Crash: a device that was started waits QUIESCED and is taken up with `recover`; one that was only
+// added is dead and removed by Start's own error path, or by hand.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 namespace weir {
 
 struct UblkStart {
-  int32_t id = -1;       // -1: the kernel chooses
+  int32_t id = -1;  // -1: the kernel chooses
   uint16_t depth = 128;
   bool recover = false;  // take over device `id`; if it is gone (a reboot), make it anew
 };

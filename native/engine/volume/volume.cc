@@ -32,8 +32,8 @@ Result<std::unique_ptr<Volume>> Volume::Open(const Parts& parts, const VolumeCon
   if (!journal.ok()) return journal.error();
   volume->journal_ = std::move(journal.value());
   volume->last_seq_ = volume->journal_->committed_seq();
-  volume->flusher_ = std::make_unique<Flusher>(*parts.loop, *volume->journal_, static_cast<FlushListener&>(*volume),
-                                               config.flush_to_store);
+  volume->flusher_ = std::make_unique<Flusher>(
+      *parts.loop, *volume->journal_, static_cast<FlushListener&>(*volume), config.flush_to_store);
   volume->flusher_->OnStable(base.journal_end);
   parts.loop->AddRoundEnd(Loop::RoundOrder::kCommit, volume.get());
   return volume;
@@ -45,8 +45,8 @@ void Volume::Replay(const JournalRecord& record, uint64_t journal_end) {
     ApplyRecord(record);
     return;
   }
-  // Committed already: the bytes are still worth reading from here, but nothing is dirty, and zeroes are
-  // in the stable map.
+  // Committed already: the bytes are still worth reading from here, but nothing is dirty, and
+  // zeroes are in the stable map.
   if (record.type == RecordType::kWrite) {
     in_journal_.Assign({.start = record.start_block,
                         .count = record.block_count,

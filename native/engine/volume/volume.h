@@ -1,8 +1,9 @@
 // One volume's data path: journal in front, stable map and clean cache behind, uploads taken out in
 // journal order. ARCHITECTURE.md tells the flows; invariants I1-I4, I8 are kept here.
 //
-// Thread: everything runs on the volume's loop thread. Callbacks given to methods are called on it too.
-// Ownership: the loop, the cache and the workers belong to the caller. Destroy the volume after the loop's
+// Thread: everything runs on the volume's loop thread. Callbacks given to methods are called on it
+// too. Ownership: the loop, the cache and the workers belong to the caller. Destroy the volume
+// after the loop's
 //   thread was joined, both workers have run what was posted before that, and the ring was closed.
 // Crash: whatever was acknowledged is in the journal's page cache; replay is Open() itself.
 #pragma once
@@ -46,7 +47,7 @@ class VolumeHost {
 
 struct VolumeConfig {
   JournalConfig journal;
-  bool flush_to_store = false;            // durability class s3: FLUSH waits for the segment's commit
+  bool flush_to_store = false;  // durability class s3: FLUSH waits for the segment's commit
   uint64_t dirty_bytes_max = 256U << 20;  // backpressure bound of this volume
   uint64_t batch_bytes = 8U << 20;        // live bytes in one segment
   uint64_t map_bytes_max = 256U << 20;    // stable map memory before unchanged chunks are evicted
@@ -55,11 +56,11 @@ struct VolumeConfig {
 
 // The committed log as the attach found it.
 struct VolumeBase {
-  std::vector<uint32_t> chunks;         // chunk indexes in the checkpoint, ascending
-  std::vector<SegmentIndex> segments;   // behind the checkpoint, in log order
-  SegmentId committed;                  // the position all this stands for; seq 0: an empty log
-  uint64_t committed_blocks = 0;        // the volume's size there
-  uint64_t journal_end = 0;             // records of our journal that the log already holds
+  std::vector<uint32_t> chunks;        // chunk indexes in the checkpoint, ascending
+  std::vector<SegmentIndex> segments;  // behind the checkpoint, in log order
+  SegmentId committed;                 // the position all this stands for; seq 0: an empty log
+  uint64_t committed_blocks = 0;       // the volume's size there
+  uint64_t journal_end = 0;            // records of our journal that the log already holds
 };
 
 struct BatchRequest {
@@ -78,15 +79,15 @@ struct Batch {
 struct CheckpointCapture {
   std::vector<uint32_t> missing_chunks;  // load these first and capture again; then images is empty
   std::vector<ChunkImage> images;
-  uint64_t epoch = 0, seq = 0;           // position captured
+  uint64_t epoch = 0, seq = 0;  // position captured
   uint64_t journal_end = 0;
   uint64_t volume_blocks = 0;
 };
 
 struct VolumeStats {
   uint64_t size_bytes = 0;
-  uint64_t dirty_bytes = 0;        // acknowledged, not committed
-  uint64_t dirty_age_ms = 0;       // of the oldest such write
+  uint64_t dirty_bytes = 0;   // acknowledged, not committed
+  uint64_t dirty_age_ms = 0;  // of the oldest such write
   uint64_t unbatched_bytes = 0;
   uint64_t journal_used_bytes = 0, journal_capacity_bytes = 0;
   uint64_t journal_index_bytes = 0;
@@ -98,7 +99,8 @@ struct VolumeStats {
   uint64_t replayed_records = 0;
 };
 
-// The address just behind a record: greater than every block of it, at most that of the next record.
+// The address just behind a record: greater than every block of it, at most that of the next
+// record.
 [[nodiscard]] constexpr JournalAddr EndOf(const JournalRecord& record) noexcept {
   const uint64_t length =
       record.type == RecordType::kWrite ? uint64_t{record.block_count} * kJournalBlockStride : 1;
@@ -114,8 +116,8 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
     Worker* foreground = nullptr;  // frame decodes
     VolumeHost* host = nullptr;
   };
-  // Replays the journal over the committed log. REQUIRES that the loop does not run yet. Errors are the journal's (journal.h); EBADMSG also
-  // for a segment index that does not fit.
+  // Replays the journal over the committed log. REQUIRES that the loop does not run yet. Errors are
+  // the journal's (journal.h); EBADMSG also for a segment index that does not fit.
   static Result<std::unique_ptr<Volume>> Open(const Parts& parts, const VolumeConfig& config,
                                               VolumeBase base);
   ~Volume();
@@ -124,15 +126,16 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
   void Submit(IoRequest* request) override;
   [[nodiscard]] uint64_t size_bytes() const override;
 
-  // Takes the next batch of journal records for upload as one segment; `done` gets an empty batch when
-  // everything is taken already. Batches are committed or failed in the order they were taken.
+  // Takes the next batch of journal records for upload as one segment; `done` gets an empty batch
+  // when everything is taken already. Batches are committed or failed in the order they were taken.
   void TakeBatch(const BatchRequest& request, std::function<void(Result<Batch>)> done);
   // The oldest taken batch is in the bucket, and so is all before it.
   void CommitBatch();
 
   // `bytes` empty: could not be had before the deadline; the waiting reads end in EIO. `stored` is
   // called when the frame is in the clean cache (or was refused: false = the bytes do not verify).
-  void CompleteFetch(uint64_t fetch_id, std::vector<std::byte> bytes, std::function<void(bool)> stored);
+  void CompleteFetch(uint64_t fetch_id, std::vector<std::byte> bytes,
+                     std::function<void(bool)> stored);
   // The frame is in the clean cache already (another volume fetched it): look again.
   void RetryFetch(uint64_t fetch_id);
   // `payload` empty: could not be had. Returns false when the payload does not verify.
@@ -154,8 +157,8 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
     uint16_t frame_blocks = 0;
     std::vector<IoRequest*> waiters;
   };
-  // A read that waits for frames or chunks. Frames stay here until the read has run again, so that a
-  // cache too small to keep them cannot make it wait for ever.
+  // A read that waits for frames or chunks. Frames stay here until the read has run again, so that
+  // a cache too small to keep them cannot make it wait for ever.
   struct PendingRead {
     uint32_t outstanding = 0;
     bool failed = false;
@@ -163,11 +166,11 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
   };
   struct TakenBatch {
     SegmentId id;
-    SegmentIndex index;     // set when built
+    SegmentIndex index;  // set when built
     bool built = false;
     uint64_t journal_end = 0;
-    JournalAddr end;        // address behind the last record of the batch
-    uint64_t since_ns = 0;  // when its oldest write came
+    JournalAddr end;              // address behind the last record of the batch
+    uint64_t since_ns = 0;        // when its oldest write came
     uint64_t appended_bytes = 0;  // journal bytes ever appended, up to this batch's end
   };
   struct BatchPlan {

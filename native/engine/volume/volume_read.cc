@@ -1,5 +1,5 @@
-// Reads: the journal first, then the clean cache by way of the stable map, then the bucket. A block that
-// cannot be had is an error, never zeroes.
+// Reads: the journal first, then the clean cache by way of the stable map, then the bucket. A block
+// that cannot be had is an error, never zeroes.
 #include <cerrno>
 #include <cstring>
 #include <utility>

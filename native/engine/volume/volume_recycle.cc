@@ -1,5 +1,5 @@
-// Recycling: the oldest journal file's blocks move to the clean cache, the map lets go of the file, the
-// journal reuses it. Data stays readable on the node all the way.
+// Recycling: the oldest journal file's blocks move to the clean cache, the map lets go of the file,
+// the journal reuses it. Data stays readable on the node all the way.
 #include <utility>
 
 #include "engine/volume/volume.h"

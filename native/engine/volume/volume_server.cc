@@ -6,8 +6,8 @@
 namespace weir {
 namespace {
 
-// Completions of one round on a busy volume: 128 tags, a few dozen connections, syncs. Larger bursts only
-// cost an extra submit.
+// Completions of one round on a busy volume: 128 tags, a few dozen connections, syncs. Larger
+// bursts only cost an extra submit.
 constexpr uint32_t kRingEntries = 512;
 
 }  // namespace
@@ -64,8 +64,8 @@ void VolumeServer::Close() {
   thread_.join();
   Drain(*parts_.background);
   Drain(*parts_.foreground);
-  // The thread has gone; only now may its ring be closed (Linux 6.12 corrupts memory the other way round),
-  // and the ring goes before the buffers that its requests point to.
+  // The thread has gone; only now may its ring be closed (Linux 6.12 corrupts memory the other way
+  // round), and the ring goes before the buffers that its requests point to.
   loop_.reset();
   ublk.reset();
   nbd.reset();

@@ -2,7 +2,8 @@
 //
 // Thread: Start, With and Close from the owner's thread; the callbacks run where each says.
 // Ownership: owns everything below it; members are in teardown order.
-// Crash: nothing here outlives the process but the journal, and the ublk device, which waits QUIESCED.
+// Crash: nothing here outlives the process but the journal, and the ublk device, which waits
+// QUIESCED.
 #pragma once
 
 #include <functional>
@@ -32,8 +33,9 @@ class VolumeServer {
   void Start(VolumeConfig config, VolumeBase base, std::function<void(Result<VolumeStats>)> opened);
   // Runs `task` on the loop thread with the volume. REQUIRES a successful Start().
   void With(std::function<void(VolumeServer&)> task);
-  // Blocks until the thread has ended and the workers have run everything of this volume. ublk devices
-  // still served are abandoned: they wait QUIESCED for the next server. Not on the loop thread.
+  // Blocks until the thread has ended and the workers have run everything of this volume. ublk
+  // devices still served are abandoned: they wait QUIESCED for the next server. Not on the loop
+  // thread.
   void Close();
 
   // Loop thread only.
@@ -41,8 +43,8 @@ class VolumeServer {
   [[nodiscard]] Loop& loop() noexcept { return *loop_; }
   std::unique_ptr<NbdServer> nbd;
   std::unique_ptr<UblkQueue> ublk;
-  uint32_t ublk_id = 0;              // while ublk is there
-  std::function<void()> ublk_gone;   // once, when the queue has ended
+  uint32_t ublk_id = 0;             // while ublk is there
+  std::function<void()> ublk_gone;  // once, when the queue has ended
 
  private:
   void Run(VolumeConfig config, VolumeBase base, std::function<void(Result<VolumeStats>)> opened);

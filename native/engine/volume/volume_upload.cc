@@ -1,5 +1,5 @@
-// Uploads: batches are taken in journal order, built by the background worker, committed in order. Only
-// a commit makes data stable (I3).
+// Uploads: batches are taken in journal order, built by the background worker, committed in order.
+// Only a commit makes data stable (I3).
 #include <algorithm>
 #include <cerrno>
 #include <utility>
@@ -12,8 +12,8 @@ namespace {
 // Bounds the extents of one plan well below kSegmentExtentsMax: frames cut extents further.
 constexpr uint64_t kPlanExtentsMax = 4000;
 
-// Reads the plan's blocks from the journal and lays out the segment. Runs on the background worker: the
-// files of a batch hold dirty records, so nobody recycles them meanwhile.
+// Reads the plan's blocks from the journal and lays out the segment. Runs on the background worker:
+// the files of a batch hold dirty records, so nobody recycles them meanwhile.
 Result<SegmentBuilder::Built> BuildSegment(const Journal& journal, std::span<const Extent> plan,
                                            const SegmentHeader& header, int zstd_level,
                                            uint64_t* raw_bytes) {
@@ -82,7 +82,8 @@ Volume::BatchPlan Volume::PlanBatch() const {
   return plan;
 }
 
-uint64_t Volume::LiveBlocks(uint64_t start, uint64_t count, JournalAddr from, JournalAddr to) const {
+uint64_t Volume::LiveBlocks(uint64_t start, uint64_t count, JournalAddr from,
+                            JournalAddr to) const {
   uint64_t live = 0;
   in_journal_.Visit(start, count, [&](const Extent& piece) {
     if (piece.kind == PlaceKind::kJournal && piece.journal >= from && piece.journal < to) {

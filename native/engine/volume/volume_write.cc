@@ -1,4 +1,5 @@
-// Writes, discards and growth: staged in the round, one journal commit at its end, then acknowledged.
+// Writes, discards and growth: staged in the round, one journal commit at its end, then
+// acknowledged.
 #include <algorithm>
 #include <cerrno>
 #include <utility>
@@ -37,7 +38,8 @@ class GrowWaiter final : public IoOwner {
 double Volume::Pressure() const {
   const double dirty = static_cast<double>(dirty_blocks_) * kBlockBytes /
                        static_cast<double>(config_.dirty_bytes_max);
-  // Overwritten dirty data fills the journal without counting as dirty; a fifth is left for recycling.
+  // Overwritten dirty data fills the journal without counting as dirty; a fifth is left for
+  // recycling.
   const double journal = static_cast<double>(appended_bytes_ - stable_appended_bytes_) /
                          (0.8 * static_cast<double>(journal_->capacity_bytes()));
   return std::max(dirty, journal);
@@ -134,8 +136,7 @@ void Volume::ApplyRecord(const JournalRecord& record) {
 void Volume::NoteUnbatched() {
   if (urgent_told_) return;
   const bool full = unbatched_blocks_ * kBlockBytes >= config_.batch_bytes;
-  const bool crowded =
-      appended_bytes_ - batch_appended_bytes_ >= journal_->capacity_bytes() / 4;
+  const bool crowded = appended_bytes_ - batch_appended_bytes_ >= journal_->capacity_bytes() / 4;
   if (!full && !crowded) return;
   urgent_told_ = true;
   host_.OnDirty(true);

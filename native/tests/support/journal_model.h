@@ -26,8 +26,9 @@ struct ModelRecord {
   uint64_t stamp = 0;  // says what the data is: FillModelBlock()
 };
 
-// The content of block `index` of `record`: one of four patterns, so that records often share some of
-// their blocks' content, as real ones do, and mixtures of an old and a new record can look whole.
+// The content of block `index` of `record`: one of four patterns, so that records often share some
+// of their blocks' content, as real ones do, and mixtures of an old and a new record can look
+// whole.
 void FillModelBlock(const ModelRecord& record, uint32_t index, std::byte* out);
 
 // All records ever appended, by seq - 1, and what may be expected of them.
@@ -79,7 +80,8 @@ class JournalUnderTest {
 };
 
 // Opens the journal in `storage` and compares everything it replays, visits and reads with `model`
-// within the bounds of `expected`. Returns what is wrong, "" if nothing; `tail` gets the last record.
+// within the bounds of `expected`. Returns what is wrong, "" if nothing; `tail` gets the last
+// record.
 [[nodiscard]] std::string CheckSurvivors(SimStorage& storage, const Model& model,
                                          const Expectation& expected, uint64_t* tail);
 

@@ -53,7 +53,8 @@ class SimDisk final : public journal::JournalDisk {
   }
   Result<int> Open(const std::string& name, OpenMode mode) override {
     if (mode == OpenMode::kMakeEmpty) {
-      SimOp op{.kind = SimOpKind::kMake, .inode = 0, .offset = 0, .data = {}, .name = name, .to = {}};
+      SimOp op{
+          .kind = SimOpKind::kMake, .inode = 0, .offset = 0, .data = {}, .name = name, .to = {}};
       if (const auto made = storage_.Do(std::move(op)); !made.ok()) return made.error();
     }
     const std::lock_guard lock(storage_.mutex_);
@@ -92,6 +93,12 @@ class SimDisk final : public journal::JournalDisk {
     return storage_.Do(std::move(op));
   }
   Result<void> Sync(int fd) override { return storage_.Sync(fd); }
+  void DropCache(int fd) override {
+    const std::lock_guard lock(storage_.mutex_);
+    const size_t inode = Inode(fd);
+    if (storage_.lost_[inode]) storage_.inodes_[inode] = storage_.synced_[inode];
+    storage_.lost_[inode] = false;
+  }
   Result<void> Preallocate(int fd, uint64_t bytes) override {
     return storage_.Do(FileOp(SimOpKind::kResize, fd, bytes));
   }
@@ -131,6 +138,8 @@ SimStorage::SimStorage(const Image& image) : initial_(image) {
   for (const auto& [name, content] : image) {
     names_[name] = inodes_.size();
     inodes_.push_back(content);
+    synced_.push_back(content);
+    lost_.push_back(false);
   }
 }
 
@@ -165,13 +174,19 @@ Result<void> SimStorage::Sync(int fd) {
 Result<void> SimStorage::Do(SimOp op) {
   const std::lock_guard lock(mutex_);
   if (fault) {
-    if (const int code = fault(op); code != 0) return Error{code, "injected fault"};
+    if (const int code = fault(op); code != 0) {
+      if (op.kind == SimOpKind::kSync) lost_[op.inode] = true;
+      return Error{code, "injected fault"};
+    }
   }
   if (op.kind == SimOpKind::kMake) {
     op.inode = inodes_.size();
     inodes_.emplace_back();
+    synced_.emplace_back();
+    lost_.push_back(false);
   }
-  if ((op.kind == SimOpKind::kRename || op.kind == SimOpKind::kRemove) && !names_.contains(op.name)) {
+  if ((op.kind == SimOpKind::kRename || op.kind == SimOpKind::kRemove) &&
+      !names_.contains(op.name)) {
     return Error{ENOENT, "no such file"};
   }
   Apply(op);
@@ -191,6 +206,9 @@ void SimStorage::Apply(const SimOp& op) {
       PutName(names_, op);
       break;
     case SimOpKind::kSync:
+      // What an earlier failure lost stays lost: the kernel took those pages for written.
+      if (!lost_[op.inode]) synced_[op.inode] = inodes_[op.inode];
+      break;
     case SimOpKind::kSyncDirectory:
       break;
   }

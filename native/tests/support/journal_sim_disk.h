@@ -1,9 +1,9 @@
 // A JournalDisk in memory that records every operation, injects errors, and can rebuild what a real
 // disk might hold after the power was cut between any two operations.
 //
-// The model is deliberately harsher than Linux: until a file is synced each of its pages may hold any
-// of the versions written since (in torn mode each 512-byte sector may), and until the folder is
-// synced any subset of the name changes may have happened.
+// The model is deliberately harsher than Linux: until a file is synced each of its pages may hold
+// any of the versions written since (in torn mode each 512-byte sector may), and until the folder
+// is synced any subset of the name changes may have happened.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,8 @@ class SimStorage {
  public:
   explicit SimStorage(const Image& image = {});
 
-  // Returns the errno with which the operation fails, 0 to let it happen. Set before use.
+  // Returns the errno with which the operation fails, 0 to let it happen. After a failed sync the
+  // running system goes on seeing what was written, until the cache is dropped.
   std::function<int(const SimOp&)> fault;
   // A disk that lies: Sync() succeeds and does nothing. To show that the oracle notices.
   bool ignore_syncs = false;
@@ -65,6 +66,8 @@ class SimStorage {
   Image initial_;
   std::map<std::string, size_t> names_;
   std::vector<Bytes> inodes_;
+  std::vector<Bytes> synced_;  // by inode
+  std::vector<bool> lost_;     // by inode: a sync failed
   std::map<int, Handle> handles_;
   std::vector<SimOp> ops_;
   int next_fd_ = 1000;
@@ -93,9 +96,9 @@ class PowerCut {
 
   const SimStorage& storage_;
   size_t at_ = 0;
-  std::map<std::string, size_t> names_;               // durable
-  std::vector<Bytes> durable_;                        // by inode
-  std::vector<std::vector<const SimOp*>> unsynced_;   // by inode
+  std::map<std::string, size_t> names_;              // durable
+  std::vector<Bytes> durable_;                       // by inode
+  std::vector<std::vector<const SimOp*>> unsynced_;  // by inode
   std::vector<const SimOp*> unsynced_names_;
 };
 

@@ -1,6 +1,6 @@
-// A simulated device that keeps its promises, with the history that a client of it would log: several
-// operations outstanding, applied to a journal in any order and acknowledged in any order. A crash
-// keeps a prefix of the journal. Reads are checked against a live model as they go.
+// A simulated device that keeps its promises, with the history that a client of it would log:
+// several operations outstanding, applied to a journal in any order and acknowledged in any order.
+// A crash keeps a prefix of the journal. Reads are checked against a live model as they go.
 #pragma once
 
 #include <memory>
@@ -40,7 +40,8 @@ class SimDevice {
     Reopen();
   }
 
-  // What the blocks hold after the first `size` entries of the journal, operation `dropped` left out.
+  // What the blocks hold after the first `size` entries of the journal, operation `dropped` left
+  // out.
   [[nodiscard]] std::vector<Version> ContentAt(size_t size, uint64_t dropped = 0) const {
     std::vector<Version> content(kBlocks);
     for (size_t i = 0; i < size; ++i) {

@@ -66,7 +66,8 @@ void FakeBucket::Damage(const SegmentId& id, uint32_t offset) {
 // Answers every wish at once, from the loop thread's next round.
 class VolumeRig::Host final : public VolumeHost {
  public:
-  Host(VolumeRig& rig, std::shared_ptr<FakeBucket> bucket) : rig_(rig), bucket_(std::move(bucket)) {}
+  Host(VolumeRig& rig, std::shared_ptr<FakeBucket> bucket)
+      : rig_(rig), bucket_(std::move(bucket)) {}
   void OnFetchWanted(uint64_t fetch_id, const FrameKey& key, uint32_t length) override {
     ++bucket_->gets;
     Bytes bytes = bucket_->down ? Bytes{} : bucket_->Range(key.segment, key.offset, length);
@@ -99,7 +100,8 @@ Uid VolumeRig::VolumeUid() {
 VolumeRig::VolumeRig(const RigOptions& options, std::shared_ptr<FakeBucket> in,
                      std::shared_ptr<Position> before)
     : position(std::move(before)), bucket(std::move(in)) {
-  auto cache = CleanCache::Open({.directory = "", .ram_bytes = options.cache_ram_bytes, .file_bytes = 0});
+  auto cache =
+      CleanCache::Open({.directory = "", .ram_bytes = options.cache_ram_bytes, .file_bytes = 0});
   EXPECT_TRUE(cache.ok());
   cache_ = std::move(cache.value());
   epoch_ = position->epoch + 1;

@@ -1,5 +1,5 @@
-// A volume on its own thread over a bucket in memory, driven synchronously by a test: the fake host that
-// unit tests of the volume share.
+// A volume on its own thread over a bucket in memory, driven synchronously by a test: the fake host
+// that unit tests of the volume share.
 #pragma once
 
 #include <atomic>
