@@ -2,7 +2,7 @@
 // NBD. The bucket is a directory, the data a real ext4 file system. Every step verifies what it
 // claims; the exit status is 0 only when all of them held. Nothing is left behind.
 import { readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import {
   deviceBytes,
   hashDevice,
@@ -69,13 +69,17 @@ async function makeFileSystem(node: WeirNode) {
 async function tellStory(node: WeirNode): Promise<void> {
   const { uri, original } = await begin(node);
   await snapshotAndClone(node, { uri, original });
+  const early = bucketObjects(node.storeFolder);
   await crash(node, uri);
   await loseNode(node, original);
   await grow(node);
   await step("Look at what lies in the bucket", async () => {
     for (const name of ["data", "copy"]) await weir(node, "detach", name);
     await node.stop();
-    return { found: showBucket(node.storeFolder) };
+    const now = bucketObjects(node.storeFolder);
+    for (const [path, state] of early) mustEqual(now.get(path) ?? "gone", state, path);
+    showBucket(node.storeFolder, now.keys());
+    return { found: `${now.size} objects; of the first ${early.size} none was changed since` };
   });
 }
 
@@ -161,31 +165,42 @@ async function grow(node: WeirNode): Promise<void> {
     await weir(node, "grow", "data", "--size", `${(2 * VOLUME_BYTES) / MIB}MiB`);
     const uri = await weir(node, "attach", "data");
     mustEqual(await deviceBytes(uri), 2 * VOLUME_BYTES, "the device's size");
-    return { found: `${(2 * VOLUME_BYTES) / MIB} MiB, no I/O was interrupted` };
+    return { found: `${(2 * VOLUME_BYTES) / MIB} MiB on the device` };
   });
 }
 
+/** Every object with what would change if it were written again. */
+function bucketObjects(folder: string): ReadonlyMap<string, string> {
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .toSorted();
+  return new Map(
+    files.map((file) => {
+      const { ino, size, mtimeMs } = statSync(file);
+      return [relative(folder, file), `inode ${ino}, ${size} bytes, written ${mtimeMs}`];
+    }),
+  );
+}
+
 /** Objects and bytes of each kind. */
-function showBucket(folder: string): string {
+function showBucket(folder: string, paths: Iterable<string>): void {
   const kinds = new Map<string, { count: number; bytes: number }>();
-  let objects = 0;
-  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const path = join(entry.parentPath, entry.name);
-    const kind = /\/(log|checkpoints|epochs|snapshots|names)\//u.exec(path)?.[1] ?? "volume.json";
-    const seen = kinds.get(kind) ?? { count: 0, bytes: 0 };
-    kinds.set(kind, { count: seen.count + 1, bytes: seen.bytes + statSync(path).size });
-    objects += 1;
+  for (const path of paths) {
+    const kind = /(?:^|\/)(log|checkpoints|epochs|snapshots|names)\//u.exec(path)?.[1];
+    const name = kind ?? "volume.json";
+    const seen = kinds.get(name) ?? { count: 0, bytes: 0 };
+    const bytes = seen.bytes + statSync(join(folder, path)).size;
+    kinds.set(name, { count: seen.count + 1, bytes });
   }
-  for (const [kind, { count, bytes }] of [...kinds].toSorted()) {
+  for (const [kind, { count, bytes }] of kinds) {
     const size = `${(bytes / 1024).toFixed(1)} KiB`;
     console.log(`   ${kind.padEnd(12)} ${String(count).padStart(4)} objects ${size.padStart(14)}`);
   }
-  return `${objects} objects, none was ever overwritten`;
 }
 
-function showTable(failure: unknown): void {
-  const width = Math.max(...done.map(({ title }) => title.length));
+function showTable(failure: Error | undefined): void {
+  const width = Math.max(4, ...done.map(({ title }) => title.length));
   console.log(`\n${"step".padEnd(width + 4)}  seconds  verified`);
   for (const [index, { title, seconds, found }] of done.entries()) {
     const name = `${String(index + 1).padStart(2)}. ${title.padEnd(width)}`;
@@ -195,25 +210,27 @@ function showTable(failure: unknown): void {
     console.log(`\nAll ${done.length} steps were verified.`);
     return;
   }
-  const why = failure instanceof Error ? failure.message : String(failure);
-  console.log(`\nThe demo failed in step ${done.length + 1}: ${why}`);
+  console.log(`\nThe demo failed in step ${done.length + 1}: ${failure.message}`);
+}
+
+/** WEIR_ADDON names an engine that was built elsewhere. */
+async function build(): Promise<{ found: string }> {
+  await ensurePackages(["build", "disk"]);
+  const given = process.env["WEIR_ADDON"];
+  if (given !== undefined) return { found: `WEIR_ADDON=${given}` };
+  if (!(await buildNative("release", "inherit"))) throw new Error("the build failed");
+  return { found: "native/build/release/weir.node" };
 }
 
 async function main(): Promise<number> {
-  await step("Build the engine", async () => {
-    await ensurePackages(["build", "disk"]);
-    if (!(await buildNative("release", "inherit"))) throw new Error("the build failed");
-    return { found: "native/build/release/weir.node" };
-  });
-  let failure: unknown;
-  {
-    await using node = new WeirNode();
-    try {
-      await tellStory(node);
-    } catch (cause) {
-      failure = cause;
-      console.error(node.engineStderr);
-    }
+  let failure: Error | undefined;
+  await using node = new WeirNode();
+  try {
+    await step("Build the engine", build);
+    await tellStory(node);
+  } catch (cause) {
+    failure = cause instanceof Error ? cause : new Error("unknown", { cause });
+    if (node.engineStderr !== "") console.error(node.engineStderr);
   }
   showTable(failure);
   return failure === undefined ? 0 : 1;

@@ -30,6 +30,9 @@ export const CHECKPOINT_ROOT_READ_BYTES_MAX = 4 * 1024 * 1024;
 /** Epochs and sequence numbers must fit the 13 descending hex digits of a key. */
 export const NUMBER_MAX = 2 ** 52 - 1;
 
-/** Of a SEAL object. A segment is always larger: an empty one is padded (EMPTY_SEGMENT_PADDING_BYTES). */
-export const SEAL_BYTES = SEGMENT_HEADER_BYTES;
+/**
+ * Of a SEAL object. A segment is always larger: an empty one is padded
+ * (EMPTY_SEGMENT_PADDING_BYTES).
+ */
+export const SEAL_BYTES = 128;
 export const EMPTY_SEGMENT_PADDING_BYTES = 8;

@@ -240,7 +240,7 @@ test("a clone without a checkpoint begins with its parent's", async () => {
   });
 });
 
-test("an opener that a higher epoch overtook is fenced, at its first commit at the latest", async () => {
+test("an opener that a higher epoch overtook is fenced, at its commit at the latest", async () => {
   const context = memoryContext();
   const volume = await newVolume(context);
   await open(context, volume);
@@ -248,7 +248,8 @@ test("an opener that a higher epoch overtook is fenced, at its first commit at t
   const nonce = asNonce("a".repeat(32));
   const seal = encodeSeal({ ...place, nonce, sealedByEpoch: asEpoch(9), createdAtMs: 0 });
   await context.bucket.create(logKey(place), seal);
-  // Whose SEAL that is it does not read; the higher epoch seals ours as well, and that is what stops us.
+  // Whose SEAL that is it does not read; the higher epoch seals ours as well, and that is what
+  // stops us.
   expect((await open(context, volume)).epoch).toBe(2);
   const ours = { volume, epoch: asEpoch(2), seq: asSeq(1) };
   const sealOfOurs = encodeSeal({ ...ours, nonce, sealedByEpoch: asEpoch(9), createdAtMs: 0 });

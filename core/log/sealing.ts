@@ -109,8 +109,8 @@ async function walkEpoch(
   const first = epoch === after.epoch ? after.seq + 1 : 1;
   const places: LogPlace[] = [];
   let next = first;
-  // A SEAL is known by its size and not read: whoever put it, the epoch ends there, and if it was an epoch
-  // above ours, then ours is sealed as well and our first commit says so.
+  // A SEAL is known by its size and not read: whoever put it, the epoch ends there, and if it was
+  // an epoch above ours, then ours is sealed as well and our first commit says so.
   while ((sizes.get(next) ?? 0) > SEAL_BYTES) {
     places.push({ volume, epoch, seq: asSeq(next) });
     next += 1;

@@ -59,7 +59,7 @@ export function backoffDelayMs(backoff: Backoff, attempt: number, random: Random
   return fullMs * (0.5 + random.fraction() / 2);
 }
 
-export function isRetryable(error: unknown): error is WeirError {
+function isRetryable(error: unknown): error is WeirError {
   return error instanceof WeirError && FAULTS[error.code].retryable;
 }
 

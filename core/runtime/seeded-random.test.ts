@@ -23,7 +23,7 @@ test("numbers fall evenly", () => {
   expect(Math.max(...buckets)).toBeLessThan(1150);
 });
 
-test("a fork goes its own way and moves its parent by one number only", () => {
+test("a child goes its own way and moves its parent by one number only", () => {
   const parent = new SeededRandom(3);
   const twin = new SeededRandom(3);
   const child = parent.fork();

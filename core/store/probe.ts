@@ -6,9 +6,9 @@ import { WeirError } from "../runtime/errors.ts";
 import type { Random } from "../runtime/ports.ts";
 import type { CallOptions, CreateOutcome, ObjectStore } from "./object-store.ts";
 
-export const PROBE_PREFIX = "probe/";
+const PROBE_PREFIX = "probe/";
 
-export interface ProbeStep {
+interface ProbeStep {
   readonly name: string;
   /** `denied`: these credentials may not do it, and need not. */
   readonly outcome: "passed" | "denied";

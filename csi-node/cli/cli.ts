@@ -14,6 +14,9 @@ import { controlSocketPath, isServed } from "../control/control-socket.ts";
 import { DEFAULTS, type Settings } from "./config.ts";
 import type { Output, TextStream } from "./output.ts";
 
+/** How long a command repeats a request: someone waits for it, and can try again. */
+const STORE_PATIENCE_MS = 10_000;
+
 export interface Cli {
   readonly settings: Settings;
   readonly out: Output;
@@ -44,7 +47,7 @@ export async function openCliStore({ settings, clock, random }: Cli): Promise<Ob
 export async function withStore<T>(cli: Cli, use: (context: LogContext) => Promise<T>): Promise<T> {
   const { clock, random, signal } = cli;
   await using store = await openCliStore(cli);
-  return await use({ store, clock, random, signal });
+  return await use({ store, clock, random, signal, patienceMs: STORE_PATIENCE_MS });
 }
 
 /** The volume of that name; a fault when there is none. */

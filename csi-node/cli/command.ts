@@ -2,7 +2,7 @@
 import type { Cli } from "./cli.ts";
 import type { OptionValues } from "./args.ts";
 
-export interface OptionSpec {
+interface OptionSpec {
   readonly help: string;
   /** Names the value in the help; absent for a flag. */
   readonly value?: string;

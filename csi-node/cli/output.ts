@@ -62,7 +62,7 @@ export class Output {
 }
 
 /** The sentence with its variables behind it. */
-export function faultSentence({ message, details }: WeirError): string {
+function faultSentence({ message, details }: WeirError): string {
   const known = Object.entries(details).filter(([, value]) => value !== undefined);
   if (known.length === 0) return message;
   return `${message} (${known.map(([key, value]) => `${key}=${String(value)}`).join(" ")})`;

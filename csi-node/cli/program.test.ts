@@ -2,7 +2,7 @@
 // what works without an engine works on a directory store. Method: the whole program in this
 // process, with streams that remember; the texts of --help are compared with the ones kept beside
 // this file.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -100,6 +100,14 @@ test("options stand before the environment, the environment before the file", as
   const other = emptyNode();
   const listed = await run(["list", "--store", other["WEIR_STORE"] ?? ""], { env: other });
   expect(listed.exitCode).toBe(0);
+  const config = join(other["WEIR_STATE"] ?? "", "..", "engine.json");
+  writeFileSync(config, '{"journalBytes": 1}');
+  const fromFile = ["list", "--config", config];
+  expect((await run(fromFile, { env: other })).stderr).toContain(tooSmall);
+  const mended = { ...other, WEIR_JOURNAL_SIZE: "64M" };
+  expect((await run(fromFile, { env: mended })).exitCode).toBe(0);
+  writeFileSync(config, '{"journalByte": 1}');
+  expect((await run(fromFile, { env: other })).stderr).toContain('"journalByte"');
   const slip = await run(["list"], { env: { ...other, WEIR_CACHE_RAM: "much" } });
   expect(slip.stderr).toContain("WEIR_CACHE_RAM must be a whole number of bytes");
 });

@@ -156,8 +156,7 @@ function methodOf(request: IncomingMessage): Method {
 async function readBody(request: IncomingMessage): Promise<unknown> {
   const parts: Buffer[] = [];
   let bytes = 0;
-  // Leaving the loop must not cut the connection: a refusal still has to be sent.
-  for await (const part of request.iterator({ destroyOnReturn: false })) {
+  for await (const part of request) {
     if (!Buffer.isBuffer(part)) continue;
     bytes += part.length;
     if (bytes > REQUEST_BYTES_MAX) {

@@ -2,6 +2,7 @@
 // process: results, faults, progress, and its own cancellation; and nothing that a client sends
 // can hurt the server. Method: server and client over a real unix socket, with a fake EngineApi;
 // raw requests by node:http.
+import { once } from "node:events";
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { createConnection, createServer } from "node:net";
@@ -21,7 +22,7 @@ import { ControlClient } from "./control-client.ts";
 import { ControlServer } from "./control-server.ts";
 import { controlSocketPath, isServed } from "./control-socket.ts";
 import type { AttachedVolume, CallContext, EngineApi } from "./engine-api.ts";
-import { REQUEST_BYTES_MAX } from "./messages.ts";
+import { LINE_BYTES_MAX, REQUEST_BYTES_MAX } from "./messages.ts";
 
 const ATTACHED: AttachedVolume = {
   uid: asVolumeUid("ab".repeat(16)),
@@ -300,6 +301,15 @@ describe("bad requests", () => {
     expect(engine.calls).toHaveLength(1);
   });
 
+  test("a body too large is refused before its end, and the refusal arrives", async () => {
+    const socket = createConnection(socketPath);
+    socket.write("POST /v1/grow HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
+    socket.write("x".repeat(REQUEST_BYTES_MAX + 1));
+    const [answer] = await once(socket.setEncoding("utf8"), "data");
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /u);
+    socket.destroy();
+  });
+
   test("fields that are not known are ignored", async () => {
     const body = JSON.stringify({ name: "data", sizeBytes: 4096, color: "blue" });
     expect(await raw({ path: "/v1/grow", body })).toStrictEqual({
@@ -311,12 +321,15 @@ describe("bad requests", () => {
 });
 
 describe("bad answers", () => {
-  /** A server that answers every connection with these bytes and ends. */
-  async function answering(body: string): Promise<ControlClient> {
+  /** A server that answers every connection with these bytes, and then ends or falls silent. */
+  async function answering(body: string, then: "end" | "silence" = "end") {
     const path = join(folder, "other.sock");
     const other = createServer((socket) => {
       socket.on("error", () => undefined);
-      socket.once("data", () => socket.end(`HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n${body}`));
+      socket.once("data", () => {
+        socket.write(`HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n${body}`);
+        if (then === "end") socket.end();
+      });
     });
     await new Promise<void>((resolve) => {
       other.listen(path, resolve);
@@ -339,6 +352,11 @@ describe("bad answers", () => {
   ])("%s", async (_what, body, code) => {
     const other = await answering(body);
     expect((await faultOf(other.status(context()))).code).toBe(code);
+  });
+
+  test("a line that never ends is given up", async () => {
+    const other = await answering("x".repeat(LINE_BYTES_MAX + 1), "silence");
+    expect((await faultOf(other.status(context()))).code).toBe("engine-unavailable");
   });
 });
 

@@ -11,7 +11,7 @@ import type { SnapshotRecord } from "../../core/log/records.ts";
 import { volumePolicySchema } from "../engine/config.ts";
 import type { AttachedVolume, EngineStatus } from "./engine-api.ts";
 
-export const METHODS = ["status", "attach", "detach", "snapshot", "grow"] as const;
+const METHODS = ["status", "attach", "detach", "snapshot", "grow"] as const;
 export type Method = (typeof METHODS)[number];
 
 export const CALL_PATH = "/v1/";

@@ -1,5 +1,6 @@
-// What this node serves, as files: one per attached volume, so that a restarted engine takes them up again.
-// Each is replaced whole (temporary name, sync, rename, sync of the folder): a crash leaves the old or the new.
+// What this node serves, as files: one per attached volume, so that a restarted engine takes them
+// up again. Each is replaced whole (temporary name, sync, rename, sync of the folder): a crash
+// leaves the old or the new.
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";

@@ -1,8 +1,8 @@
 // Writes checkpoints of one volume's stable map and serves its chunks back on demand.
 //
-// Relies on: I5 (a checkpoint is written from a captured committed position and names only objects that
-// exist). Failure: a checkpoint that cannot be written is noted and tried again after the next segments;
-// nothing is lost by it, the next attach only reads more segment headers.
+// Relies on: I5 (a checkpoint is written from a captured committed position and names only objects
+// that exist). Failure: a checkpoint that cannot be written is noted and tried again after the next
+// segments; nothing is lost by it, the next attach only reads more segment headers.
 import { readChunk, writeCheckpoint } from "../../core/log/checkpoints.ts";
 import type { CheckpointPlace, CheckpointRoot } from "../../core/log/checkpoint-codec.ts";
 import type { Committed } from "../../core/log/open-log.ts";
@@ -74,8 +74,8 @@ export class Checkpointer {
   }
 
   /**
-   * A checkpoint of the committed position as it is now, or the present one if it stands there already;
-   * undefined while the volume has not committed anything of its own.
+   * A checkpoint of the committed position as it is now, or the present one if it stands there
+   * already; undefined while the volume has not committed anything of its own.
    */
   async write(options: { signal: AbortSignal }): Promise<WrittenCheckpoint | undefined> {
     const { volume, uid } = this.#options;
@@ -138,7 +138,10 @@ export class Checkpointer {
     }
   }
 
-  /** The journal of the segment at that position: this session's, unless nothing was committed since. */
+  /**
+   * The journal of the segment at that position: this session's, unless nothing was committed
+   * since.
+   */
   #journalAt(capture: CheckpointCapture): { journalId: Nonce; journalEnd: number } {
     const { committed, journalId } = this.#options;
     const before = comparePositions(capture, committed.position) === 0;
@@ -155,7 +158,8 @@ export class Checkpointer {
         if (root === null)
           throw new WeirError("internal", "a chunk was asked for without a checkpoint");
         const payload = await readChunk({ store, clock, random, signal, root, chunk });
-        // A newer checkpoint may hold a newer version of the chunk, which must not be hidden by this one.
+        // A newer checkpoint may hold a newer version of the chunk, which must not be hidden by
+        // this one.
         if (root !== this.#root) continue;
         if (await volume.completeChunk(chunk, payload)) return;
         throw new WeirError(

@@ -1,4 +1,5 @@
-// Everything about the engine that a user may set, checked once. Sizes are bytes, times milliseconds.
+// Everything about the engine that a user may set, checked once. Sizes are bytes, times
+// milliseconds.
 import { z } from "zod";
 
 import { WeirError } from "../../core/runtime/errors.ts";
@@ -10,7 +11,10 @@ const absolutePath = z.string().regex(/^\/[^\0]*$/u, "must be an absolute path")
 
 /** How one volume is served: a StorageClass carries these. */
 export const volumePolicySchema = z.object({
-  /** What a FLUSH waits for: `local` = this node's journal is synced, `s3` = its segment is in the bucket. */
+  /**
+   * What a FLUSH waits for: `local` = this node's journal is synced, `s3` = its segment is in the
+   * bucket.
+   */
   durability: z.enum(["local", "s3"]).default("local"),
   /** Dirty data is uploaded when its oldest write is this old. */
   maxDirtyAgeMs: z.number().int().min(10).max(86_400_000).default(5_000),
@@ -28,7 +32,9 @@ export type VolumePolicy = z.infer<typeof volumePolicySchema>;
 
 /** What the engine of one node uses of it. */
 export const engineConfigSchema = z.object({
-  /** Journals, the clean cache and local records live below. Class `local` needs a real disk here. */
+  /**
+   * Journals, the clean cache and local records live below. Class `local` needs a real disk here.
+   */
   stateDirectory: absolutePath.default("/var/lib/weir"),
   /** Control socket and NBD sockets. */
   runDirectory: absolutePath.default("/run/weir"),
@@ -39,7 +45,9 @@ export const engineConfigSchema = z.object({
   mapBytesMax: bytes(256 * MIB, MIB),
   /** Segments being uploaded at once, per volume; each is held in memory. */
   uploadsInFlight: z.number().int().min(1).max(16).default(3),
-  /** Uploads happen only when asked for (snapshot, grow, detach): for maintenance and measurements. */
+  /**
+   * Uploads happen only when asked for (snapshot, grow, detach): for maintenance and measurements.
+   */
   holdUploads: z.boolean().default(false),
   /** Bytes of frames being fetched at once, for the whole node. */
   fetchBytesMax: bytes(64 * MIB, MIB),

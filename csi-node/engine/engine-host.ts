@@ -1,8 +1,9 @@
-// All volumes of one node in one process: the native engine, the sessions, their transports, and the local
-// records that let a restarted engine take every volume up again.
+// All volumes of one node in one process: the native engine, the sessions, their transports, and
+// the local records that let a restarted engine take every volume up again.
 //
-// Relies on: one EngineHost per state directory (the journals' locks enforce it). Crash: `attached/` names
-// what was served and how; recover() attaches it anew, ublk devices keep their number and wait meanwhile.
+// Relies on: one EngineHost per state directory (the journals' locks enforce it). Crash:
+// `attached/` names what was served and how; recover() attaches it anew, ublk devices keep their
+// number and wait meanwhile.
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -70,7 +71,10 @@ export class EngineHost implements EngineApi {
     this.#records = new AttachRecords(join(config.stateDirectory, "attached"));
   }
 
-  /** Takes up what a former process of this node served. One volume's fault does not stop the others. */
+  /**
+   * Takes up what a former process of this node served. One volume's fault does not stop the
+   * others.
+   */
   async recover(context: CallContext): Promise<readonly { name: string; fault: WeirError }[]> {
     const faults: { name: string; fault: WeirError }[] = [];
     for (const record of await this.#records.list()) {
@@ -178,7 +182,10 @@ export class EngineHost implements EngineApi {
     await Promise.all([...this.#attached.values()].map(({ session }) => session.drain(context)));
   }
 
-  /** Ends the process's part: ublk devices wait for the next engine, dirty data stays in the journals. */
+  /**
+   * Ends the process's part: ublk devices wait for the next engine, dirty data stays in the
+   * journals.
+   */
   async close(): Promise<void> {
     for (const { session } of this.#attached.values()) await session.close({ drained: false });
     this.#attached.clear();

@@ -1,8 +1,9 @@
-// Fetches frames from the bucket for all volumes of the node: each frame once, however many clones ask,
-// exactly the bytes of that frame, verified by the engine before anyone sees them.
+// Fetches frames from the bucket for all volumes of the node: each frame once, however many clones
+// ask, exactly the bytes of that frame, verified by the engine before anyone sees them.
 //
 // Bound: bytes in flight. Failure: a frame that cannot be had is asked for again until the reader's
-// deadline, then the read ends in EIO; one that does not verify is fetched once more, then given up (I8).
+// deadline, then the read ends in EIO; one that does not verify is fetched once more, then given up
+// (I8).
 import { WeirError } from "../../core/runtime/errors.ts";
 import type { ByteBudget } from "../../core/runtime/byte-budget.ts";
 import type { Logger } from "../../core/runtime/log.ts";
@@ -43,7 +44,7 @@ export class FrameFetcher {
 
   /** Ends when the engine has got its answer. Never rejects but for a closed engine. */
   async fetch(frame: FrameWanted, to: FetchFor): Promise<void> {
-    const id = `${frame.segment.volume}/${frame.segment.epoch}/${frame.segment.seq}/${frame.offset}`;
+    const id = `${logKey(frame.segment)}:${frame.offset}`;
     const known = this.#inFlight.get(id);
     if (known !== undefined) {
       const got = await known;

@@ -12,8 +12,8 @@ export type JournalDecision =
   | { readonly kind: "strand"; readonly journalId: Nonce };
 
 /**
- * A journal may be replayed exactly when nobody else committed since its own last commit: the newest
- * committed segment is its own, or the log still stands where the journal began.
+ * A journal may be replayed exactly when nobody else committed since its own last commit: the
+ * newest committed segment is its own, or the log still stands where the journal began.
  */
 export function decideJournal(
   journal: JournalIdentity | null,

@@ -19,7 +19,8 @@ export async function checkJournalPlace(options: {
   if (kind === undefined) return;
   throw new WeirError(
     "journal-unsafe",
-    "the state directory is in memory, so class `local` could not keep a flushed write: choose a folder on a disk, or durability s3",
+    "the state directory is in memory, so class `local` could not keep a flushed write: " +
+      "choose a folder on a disk, or durability s3",
     { details: { directory, fileSystem: kind } },
   );
 }

@@ -1,5 +1,5 @@
-// The facade over the native addon: the only file that loads it. Turns call numbers into promises and
-// events into method calls, and errno values into faults.
+// The facade over the native addon: the only file that loads it. Turns call numbers into promises
+// and events into method calls, and errno values into faults.
 import { createRequire } from "node:module";
 
 import { assert } from "../../core/runtime/assert.ts";

@@ -1,9 +1,10 @@
-// Moves dirty data to the bucket: takes batches in journal order, puts several at once, commits in order.
+// Moves dirty data to the bucket: takes batches in journal order, puts several at once, commits in
+// order.
 //
-// Relies on: I3 (a batch is a piece of the journal's order; only the committed prefix counts) and on the
-// engine holding what is not committed. Who calls: VolumeSession, one per attached volume.
-// Failure: a PUT that cannot be done is tried again for as long as the session lives; backpressure bounds
-// what gathers meanwhile. `fenced` ends the uploader for good and is reported once.
+// Relies on: I3 (a batch is a piece of the journal's order; only the committed prefix counts) and
+// on the engine holding what is not committed. Who calls: VolumeSession, one per attached volume.
+// Failure: a PUT that cannot be done is tried again for as long as the session lives; backpressure
+// bounds what gathers meanwhile. `fenced` ends the uploader for good and is reported once.
 import { assert } from "../../core/runtime/assert.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import { asNonce, asSeq, type Epoch, type Seq } from "../../core/runtime/ids.ts";
@@ -11,7 +12,7 @@ import type { Clock, Random } from "../../core/runtime/ports.ts";
 import type { Batch, BlockVolume } from "./block-engine.ts";
 
 /** Commits one segment; resolves when it and all before it are in the bucket. Retries by itself. */
-export type CommitSegment = (segment: { seq: Seq; bytes: Uint8Array }) => Promise<void>;
+type CommitSegment = (segment: { seq: Seq; bytes: Uint8Array }) => Promise<void>;
 
 export interface UploaderOptions {
   readonly volume: BlockVolume;
@@ -69,7 +70,10 @@ export class Uploader {
     return this.#uploadedBytes;
   }
 
-  /** Resolves when everything acknowledged before the call is committed. `onProgress` after each commit. */
+  /**
+   * Resolves when everything acknowledged before the call is committed. `onProgress` after each
+   * commit.
+   */
   async drain(options: { signal: AbortSignal; onProgress?: () => void }): Promise<void> {
     for (;;) {
       options.signal.throwIfAborted();

@@ -1,9 +1,10 @@
-// One attached volume: claims its epoch, opens it in the engine over what the log says, keeps uploads,
-// fetches and checkpoints going, and lets go of it again.
+// One attached volume: claims its epoch, opens it in the engine over what the log says, keeps
+// uploads, fetches and checkpoints going, and lets go of it again.
 //
-// Relies on: I4 (the epoch was claimed and the former one sealed before the first I/O), I5 (a checkpoint or
-// snapshot names only what is committed). Who calls: EngineHost, one session per volume.
-// Failure: `fenced` and a failed journal end the volume in EIO; everything else is retried and shown in status().
+// Relies on: I4 (the epoch was claimed and the former one sealed before the first I/O), I5 (a
+// checkpoint or snapshot names only what is committed). Who calls: EngineHost, one session per
+// volume. Failure: `fenced` and a failed journal end the volume in EIO; everything else is retried
+// and shown in status().
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -132,7 +133,10 @@ export class VolumeSession {
     });
   }
 
-  /** Commits and checkpoints. A volume that has no position of its own yet gets one: an empty segment. */
+  /**
+   * Commits and checkpoints. A volume that has no position of its own yet gets one: an empty
+   * segment.
+   */
   async #commitCut(signal: AbortSignal): Promise<WrittenCheckpoint> {
     const { uploader, checkpointer, volume } = this.#must();
     await uploader.drain({ signal });

@@ -1,4 +1,5 @@
-// One fio run against an NBD socket: its figures, and the processor time the server spent per request.
+// One fio run against an NBD socket: its figures, and the processor time the server spent per
+// request.
 import { readFileSync } from "node:fs";
 import { outputOf } from "../program.ts";
 

@@ -1,5 +1,5 @@
-// npm run bench [-- --json FILE] [--only nbd,ublk] [--pairs 3] [--seconds 5]
-// Measures Weir against its bars, every ratio within this one run; exit status 1 when a row misses its bar.
+// npm run bench [-- --json FILE] [--only nbd,ublk] [--pairs 3] [--seconds 5] Measures Weir against
+// its bars, every ratio within this one run; exit status 1 when a row misses its bar.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";

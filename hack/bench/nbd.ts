@@ -1,5 +1,5 @@
-// Weir over NBD against `nbdkit file` on the same disk, in turn, so that a machine that changes its speed
-// changes it for both; the median of the pairs' ratios is held against the bar.
+// Weir over NBD against `nbdkit file` on the same disk, in turn, so that a machine that changes its
+// speed changes it for both; the median of the pairs' ratios is held against the bar.
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { startVersitygw } from "../../test/support/versitygw.ts";

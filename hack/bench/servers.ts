@@ -1,15 +1,8 @@
-// The servers that benches compare: `nbdkit file` and `weir serve`, each on a folder of the same disk.
+// The servers that benches compare: `nbdkit file` and `weir serve`, each on a folder of the same
+// disk.
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkout } from "../places.ts";
@@ -102,9 +95,4 @@ function targetOf(child: ChildProcess, socket: string, before: () => Promise<voi
       await exit;
     },
   };
-}
-
-/** What a server wrote, for a bench that failed. */
-export function logOf(folder: string): string {
-  return readFileSync(join(folder, "log"), "utf8");
 }

@@ -1,6 +1,6 @@
-// Weir over ublk in a guest, beside bare targets of our own server in the same boot: `file` does one pread or
-// pwrite per request, `null` none at all. Software emulation makes absolute figures meaningless; the
-// ratios are what counts.
+// Weir over ublk in a guest, beside bare targets of our own server in the same boot: `file` does
+// one pread or pwrite per request, `null` none at all. Software emulation makes absolute figures
+// meaningless; the ratios are what counts.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkout } from "../places.ts";

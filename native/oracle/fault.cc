@@ -57,7 +57,7 @@ std::string Describe(Version version) {
 }
 
 std::string Describe(const Sighting& seen) {
-  const std::string write = "write " + std::to_string(seen.write_id);
+  std::string write = "write " + std::to_string(seen.write_id);
   switch (seen.content) {
     case Content::kZeroes:
       return "zeroes";

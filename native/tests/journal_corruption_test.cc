@@ -141,6 +141,26 @@ TEST_F(JournalCorruption, ACloseCountsOnlyUntilTheNextOpen) {
   EXPECT_EQ(OpenError(broken), EBADMSG);
 }
 
+// The log is another copy: what it holds need not stop anybody, what it does not hold must.
+TEST_F(JournalCorruption, DamageToRecordsThatTheLogHoldsIsNoLoss) {
+  for (int i = 0; i < 3; ++i) Append(1);
+  Sync();
+  Append(1);
+  Image broken = storage_.Now();
+  Flip(broken, FileOf(records_[1]), HeaderAt(records_[1]));
+  for (uint64_t stable_seq = 0; stable_seq <= 6; ++stable_seq) {
+    SimStorage storage(broken);
+    JournalConfig config = SimConfig();
+    config.stable_seq = stable_seq;
+    const auto opened = Journal::OpenOn(storage.NewDisk(), journal::BackgroundMode::kManual, config,
+                                        [](const JournalRecord&) {});
+    EXPECT_EQ(opened.ok(), stable_seq >= 4) << stable_seq;
+    if (opened.ok()) {
+      EXPECT_EQ(opened.value()->committed_seq(), stable_seq);
+    }
+  }
+}
+
 TEST_F(JournalCorruption, AnUnsyncedRecordMayBeTorn) {
   Append(1);
   Sync();

@@ -18,14 +18,14 @@ namespace {
 struct Totals {
   size_t states = 0;
   size_t truncated = 0;  // states in which appended records were lost, rightly
-  size_t generations[3] = {0, 0, 0};
+  size_t lives[3] = {0, 0, 0};
 };
 
 struct Plan {
   uint64_t seed = 0;
   size_t steps = 0;
   size_t cuts = 0;
-  size_t generation = 0;
+  size_t life = 0;
 };
 
 // What holds for a cut right before operation `op`.
@@ -35,7 +35,7 @@ const Expectation& ExpectedAt(const std::vector<Expectation>& all, size_t op) {
   return *(after - 1);
 }
 
-std::string RunGeneration(const Image& image, const Model& model, const Plan& plan, Totals& totals);
+std::string RunLife(const Image& image, const Model& model, const Plan& plan, Totals& totals);
 
 std::string CheckCut(const Image& image, const Model& model, const Expectation& expected,
                      const Plan& plan, Totals& totals, std::mt19937_64& random) {
@@ -43,21 +43,20 @@ std::string CheckCut(const Image& image, const Model& model, const Expectation& 
   uint64_t tail = 0;
   const std::string wrong = CheckSurvivors(storage, model, expected, &tail);
   ++totals.states;
-  ++totals.generations[plan.generation];
+  ++totals.lives[plan.life];
   if (!wrong.empty()) return wrong;
   if (tail < expected.appended_seq) ++totals.truncated;
-  const bool go_on = plan.generation < 2 && random() % 8 == 0;
+  const bool go_on = plan.life < 2 && random() % 8 == 0;
   if (!go_on) return "";
   Model survived = model;
   survived.records.resize(tail);
   survived.synced_seq = expected.synced_seq;
   survived.recycled_seq = expected.recycled_seq;
-  const Plan next{.seed = random(), .steps = 40, .cuts = 5, .generation = plan.generation + 1};
-  return RunGeneration(image, survived, next, totals);
+  const Plan next{.seed = random(), .steps = 40, .cuts = 5, .life = plan.life + 1};
+  return RunLife(image, survived, next, totals);
 }
 
-std::string RunGeneration(const Image& image, const Model& model, const Plan& plan,
-                          Totals& totals) {
+std::string RunLife(const Image& image, const Model& model, const Plan& plan, Totals& totals) {
   SimStorage storage(image);
   JournalUnderTest under_test(storage, model, plan.seed);
   if (const std::string wrong = under_test.Open(); !wrong.empty()) return wrong;
@@ -76,9 +75,9 @@ std::string RunGeneration(const Image& image, const Model& model, const Plan& pl
       const std::string wrong =
           CheckCut(power.Cut(mode, random), under_test.model(), expected, plan, totals, random);
       if (wrong.empty()) continue;
-      return wrong + " [seed " + std::to_string(plan.seed) + " generation " +
-             std::to_string(plan.generation) + " cut " + std::to_string(cut) + " mode " +
-             std::to_string(static_cast<int>(mode)) + "]";
+      return wrong + " [seed " + std::to_string(plan.seed) + " life " + std::to_string(plan.life) +
+             " cut " + std::to_string(cut) + " mode " + std::to_string(static_cast<int>(mode)) +
+             "]";
     }
   }
   return "";
@@ -87,15 +86,14 @@ std::string RunGeneration(const Image& image, const Model& model, const Plan& pl
 TEST(JournalCrash, NothingSyncedIsLostAtAnyCut) {
   Totals totals;
   for (uint64_t seed = 1; seed <= 4; ++seed) {
-    const Plan plan{.seed = seed, .steps = 600, .cuts = 70, .generation = 0};
-    ASSERT_EQ(RunGeneration({}, {}, plan, totals), "") << "seed " << seed;
+    const Plan plan{.seed = seed, .steps = 600, .cuts = 70, .life = 0};
+    ASSERT_EQ(RunLife({}, {}, plan, totals), "") << "seed " << seed;
   }
   std::cout << totals.states << " crash states, " << totals.truncated << " with a lost tail, "
-            << totals.generations[1] << " of a second and " << totals.generations[2]
-            << " of a third generation\n";
+            << totals.lives[1] << " of a second and " << totals.lives[2] << " of a third life\n";
   EXPECT_GT(totals.states, 2000U);
   EXPECT_GT(totals.truncated, totals.states / 10);
-  EXPECT_GT(totals.generations[2], 100U);
+  EXPECT_GT(totals.lives[2], 100U);
 }
 
 // Opening is itself a series of writes: every single one of them is a cut point here.
@@ -120,7 +118,7 @@ TEST(JournalCrash, EveryStepOfOpenIsSafe) {
       again.AdvanceTo(op);
       const Expectation expected = ExpectedAt(after.expectations(), op);
       for (const CutMode mode : kCutModes) {
-        const Plan plan{.seed = seed, .steps = 0, .cuts = 0, .generation = 1};
+        const Plan plan{.seed = seed, .steps = 0, .cuts = 0, .life = 1};
         ASSERT_EQ(CheckCut(again.Cut(mode, random), before.model(), expected, plan, totals, random),
                   "")
             << "seed " << seed << " op " << op;

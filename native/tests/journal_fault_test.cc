@@ -74,6 +74,21 @@ TEST(JournalFault, WhatAFailedSyncLostIsNotReplayed) {
   EXPECT_EQ(journal->committed_seq(), 1U);
 }
 
+TEST(JournalFault, WhatAFailedSyncLostInOpenIsNotReplayedLater) {
+  SimStorage storage;
+  auto journal = OpenOn(storage);
+  const Bytes data(kBlockBytes);
+  (void)journal->StageWrite(0, 1, data.data());
+  ASSERT_TRUE(journal->Commit().ok());
+  journal.reset();  // closes properly, with a record that no sync has covered
+  storage.fault = [](const SimOp& op) { return op.kind == SimOpKind::kSync ? EIO : 0; };
+  EXPECT_EQ(OpenOn(storage), nullptr);
+  storage.fault = nullptr;
+  journal = OpenOn(storage);
+  ASSERT_NE(journal, nullptr);
+  EXPECT_EQ(journal->committed_seq(), 0U);
+}
+
 TEST(JournalFault, AFailureInTheBackgroundReachesTheOwner) {
   SimStorage storage;
   const auto journal = OpenOn(storage);

@@ -110,6 +110,34 @@ TEST(JournalWritePattern, MemoryDoesNotGrowFromLapToLap) {
   EXPECT_EQ(journal->index_memory_bytes(), after_two_laps);
 }
 
+size_t ZeroedBytes(const SimStorage& storage, size_t since) {
+  size_t bytes = 0;
+  for (const SimOp* write : WritesSince(storage, since)) {
+    if (write->data.size() >= 64U << 10) bytes += write->data.size();
+  }
+  return bytes;
+}
+
+// The next file is filled with zeros ahead of time, but nobody has to wait for that.
+TEST(JournalWritePattern, AWriterThatWaitsGetsAFileThatIsOnlyReserved) {
+  SimStorage storage;
+  const auto journal = OpenBig(storage);
+  const Bytes data(4 * kBlockBytes, std::byte{0x42});
+  ASSERT_TRUE(journal->CanStage(4));
+  (void)journal->StageWrite(0, 4, data.data());
+  ASSERT_TRUE(journal->Commit().ok());
+  size_t before = storage.op_count();
+  journal->OnReady();
+  EXPECT_EQ(ZeroedBytes(storage, before), kFileBytes);
+  while (journal->CanStage(4)) {
+    (void)journal->StageWrite(0, 4, data.data());
+    ASSERT_TRUE(journal->Commit().ok());
+  }
+  before = storage.op_count();
+  while (!journal->CanStage(4)) journal->OnReady();
+  EXPECT_EQ(ZeroedBytes(storage, before), 0U);
+}
+
 TEST(JournalWritePattern, AnIdleJournalReservesOneFileOnly) {
   SimStorage storage;
   const auto journal = OpenBig(storage);

@@ -9,6 +9,7 @@ namespace {
 
 ParseResult Parse(std::vector<std::string> words) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size());
   for (std::string& word : words) arguments.push_back(word.data());
   return ParseOptions(arguments);
 }

@@ -16,6 +16,7 @@ constexpr int kRounds = 4;
 
 std::vector<Sighting> Seen(const std::vector<Version>& content) {
   std::vector<Sighting> seen;
+  seen.reserve(content.size());
   for (const Version version : content) {
     seen.push_back(version.zeroes() ? SeenZeroes() : SeenWrite(version.id()));
   }

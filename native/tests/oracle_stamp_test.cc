@@ -35,7 +35,7 @@ Content ContentAt(uint64_t block, const Block& bytes) {
 }
 
 TEST(OracleStamp, NamesTheWriteOfAnIntactBlock) {
-  for (const uint64_t id : {1, 2, 3, 4, 1000}) {
+  for (const uint64_t id : {1U, 2U, 3U, 4U, 1000U}) {
     const Sighting seen = ReadStamps(kLineage, 9, Ours(9, id));
     EXPECT_EQ(seen.content, Content::kWrite);
     EXPECT_EQ(seen.write_id, id);

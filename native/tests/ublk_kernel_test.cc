@@ -43,6 +43,12 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
+  // 0 while the kernel has taken no command away.
+  int AbortError() {
+    int error = 0;
+    loop_->Call([&] { error = queue_->abort_error(); });
+    return error;
+  }
   void AwaitAllAborted() { all_aborted_.get_future().wait(); }
   void Leave(UblkControl& control) {
     std::promise<void> frozen;
@@ -126,6 +132,7 @@ void LiveThroughAll(UblkControl& control) {
     ASSERT_TRUE(control.StartRecovery(info.id).ok());
     server = std::make_unique<Server>(device, info);
     ASSERT_TRUE(control.EndRecovery(info.id).ok());
+    ASSERT_EQ(server->AbortError(), 0) << "the kernel took the successor for its predecessor";
     user.ExpectRead(0x11, 0);
     user.ExpectRead(0x22, static_cast<off_t>(kSizeBytes - kIoBytes));
     user.Write(0x33, 0);

@@ -188,6 +188,16 @@ describe("a wrong store", () => {
     expectFault(denied, 1, "the bucket refuses Weir's credentials");
     expect(denied.stderr).not.toContain("not-the-one");
     await expect(wrongSecret.serve()).rejects.toThrow("the bucket refuses Weir's credentials");
+    // Nothing of this machine's own may be found instead.
+    const nobody = { HOME: wrongSecret.folder, AWS_EC2_METADATA_DISABLED: "true" };
+    const noCredentials = node({
+      storeUrl,
+      env: { ...nobody, AWS_ACCESS_KEY_ID: "", AWS_SECRET_ACCESS_KEY: "" },
+    });
+    expectFault(await noCredentials.weir("list"), 1, "there are no S3 credentials");
+    await server.kill();
+    const silent = node({ storeUrl, env });
+    expectFault(await silent.weir("probe"), 1, "nothing answers at the S3 endpoint");
   });
 
   test("one that overwrites in spite of If-None-Match is refused before it is used", async () => {

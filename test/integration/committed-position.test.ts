@@ -1,6 +1,6 @@
-// Goal: a volume attached elsewhere, with cache and journal gone, equals the last committed position byte for byte.
-// Method: random load, SIGKILL, state wiped; the image that the engine serves is compared with one that the
-// TypeScript codecs read from the bucket by themselves.
+// Goal: a volume attached elsewhere, with cache and journal gone, equals the last committed
+// position byte for byte. Method: random load, SIGKILL, state wiped; the image that the engine
+// serves is compared with one that the TypeScript codecs read from the bucket by themselves.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

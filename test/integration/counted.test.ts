@@ -1,6 +1,6 @@
 // Goal: what Weir costs in requests, bytes and memory stays within the bounds that users pay for.
-// Method: the real engine over NBD with fio as the guest, on a store in memory that counts. Counts are
-// asserted, never times.
+// Method: the real engine over NBD with fio as the guest, on a store in memory that counts. Counts
+// are asserted, never times.
 import { rmSync } from "node:fs";
 import { beforeAll, expect, test } from "vitest";
 
@@ -52,7 +52,7 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await realClock.sleep(20, end);
 }
 
-test("1 GiB of random 4 KiB writes costs at most 1.05 GiB of uploads in at most 150 PUTs", async () => {
+test("1 GiB of random 4 KiB writes costs at most 1.05 GiB in at most 150 PUTs", async () => {
   await using memory = new MemoryStore({ clock: realClock });
   const store = new CountingStore(memory);
   await createVolume({ ...context(store), name: "random", sizeBytes: 4 * GIB });
@@ -84,7 +84,7 @@ test("overwriting one block 100,000 times between uploads uploads it once", asyn
   expect(store.counts.sentBytes).toBeLessThan(3 * 4096);
 });
 
-test("attaching a 10 TiB volume takes at most 8 requests plus one per segment behind the checkpoint", async () => {
+test("attaching 10 TiB takes at most 8 requests and one per uncheckpointed segment", async () => {
   await using memory = new MemoryStore({ clock: realClock });
   const store = new CountingStore(memory);
   await createVolume({ ...context(store), name: "huge", sizeBytes: 10 * TIB });

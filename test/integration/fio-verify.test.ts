@@ -1,5 +1,6 @@
-// Goal: 60 s of mixed load over NBD at depth 32 without one verification error.
-// Method: fio's own crc32c verification, each range trimmed and then written, mixed sizes, flushes, uploads running to a directory store.
+// Goal: 60 s of mixed load over NBD at depth 32 without one verification error. Method: fio's own
+// crc32c verification, each range trimmed and then written, mixed sizes, flushes, uploads running
+// to a directory store.
 import { beforeAll, expect, test } from "vitest";
 
 import { outputOf } from "../../hack/program.ts";

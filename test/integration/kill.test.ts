@@ -1,7 +1,7 @@
-// Goal: SIGKILL of the engine at random moments under load loses nothing that was acknowledged (I1, I2, I3),
-// and the loss of the node loses nothing that was committed.
-// Method: `weir serve` as a process, the independent write log as load and judge over NBD. The judge's own
-// teeth are shown by planting each kind of damage.
+// Goal: SIGKILL of the engine at random moments under load loses nothing that was acknowledged (I1,
+// I2, I3), and the loss of the node loses nothing that was committed. Method: `weir serve` as a
+// process, the independent write log as load and judge over NBD. The judge's own teeth are shown by
+// planting each kind of damage.
 import { beforeAll, expect, test } from "vitest";
 import { setTimeout as sleep } from "node:timers/promises";
 

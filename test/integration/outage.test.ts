@@ -1,6 +1,7 @@
-// Goal: a bucket that goes away costs nothing that was acknowledged: writes go on to the watermark and are held
-// there, cold reads wait and then end in EIO, and all of it recovers by itself when the bucket is back (I10).
-// Method: a real versitygw that is killed and started again under a real engine; counts and states are asserted.
+// Goal: a bucket that goes away costs nothing that was acknowledged: writes go on to the watermark
+// and are held there, cold reads wait and then end in EIO, and all of it recovers by itself when
+// the bucket is back (I10). Method: a real versitygw that is killed and started again under a real
+// engine; counts and states are asserted.
 import { beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 

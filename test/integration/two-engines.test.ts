@@ -1,5 +1,6 @@
-// Goal: of two engines on one volume exactly one goes on committing, and the other's guest gets EIO (I4).
-// Method: two nodes in this process over one bucket; the second attaches while the first has a client.
+// Goal: of two engines on one volume exactly one goes on committing, and the other's guest gets EIO
+// (I4). Method: two nodes in this process over one bucket; the second attaches while the first has
+// a client.
 import { beforeAll, expect, test } from "vitest";
 
 import { createVolume } from "../../core/log/volumes.ts";

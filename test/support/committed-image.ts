@@ -1,5 +1,6 @@
-// What the bucket says a volume holds at its committed position, read with the TypeScript codecs alone: an
-// independent second implementation of the map, for comparing with what the native engine serves.
+// What the bucket says a volume holds at its committed position, read with the TypeScript codecs
+// alone: an independent second implementation of the map, for comparing with what the native engine
+// serves.
 import { decodeChunk } from "../../core/log/chunk-codec.ts";
 import { readChunk } from "../../core/log/checkpoints.ts";
 import { decodeFrame } from "../../core/log/frame-codec.ts";

@@ -1,4 +1,5 @@
-// Brings the native build and the programs of tests up to date: `beforeAll(prepareNative, PREPARE_MS)`.
+// Brings the native build and the programs of tests up to date: `beforeAll(prepareNative,
+// PREPARE_MS)`.
 import { buildNative } from "../../hack/native-build.ts";
 import { ensurePackages } from "../../hack/packages.ts";
 

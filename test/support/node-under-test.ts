@@ -1,5 +1,5 @@
-// One node in this process: the real native engine and EngineHost over any store, in a folder of its own. Ends
-// with the test: `await using node = openNode({ store })`.
+// One node in this process: the real native engine and EngineHost over any store, in a folder of
+// its own. Ends with the test: `await using node = openNode({ store })`.
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
@@ -33,7 +33,9 @@ export interface NodeUnderTest extends AsyncDisposable {
 export interface NodeOptions {
   readonly store: ObjectStore;
   readonly config?: Partial<EngineConfig>;
-  /** A folder that a former node left, to go on with; else a fresh one that is removed at the end. */
+  /**
+   * A folder that a former node left, to go on with; else a fresh one that is removed at the end.
+   */
   readonly folder?: string;
 }
 

@@ -8,7 +8,7 @@ export interface TcpProxy extends AsyncDisposable {
 }
 
 /** What to do with a piece of traffic: hand it on, drop it in silence, or cut both connections. */
-export type Verdict = "pass" | "drop" | "cut";
+type Verdict = "pass" | "drop" | "cut";
 
 export interface TrafficRules {
   /** Asked for each chunk, with all bytes of this connection and direction so far, it included. */

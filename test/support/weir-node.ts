@@ -5,10 +5,9 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createReadStream, createWriteStream, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { checkout } from "../../hack/places.ts";
+import { cache, checkout } from "../../hack/places.ts";
 import { SeededRandom } from "../../core/runtime/seeded-random.ts";
 
 const weirProgram = join(checkout, "csi-node", "cli", "weir");
@@ -37,7 +36,8 @@ interface Engine {
 }
 
 export class WeirNode implements AsyncDisposable {
-  readonly folder = mkdtempSync(join(tmpdir(), "weir-node-"));
+  /** Below the cache, because /tmp may be in memory, and class `local` needs a disk. */
+  readonly folder = mkdtempSync(join(cache, "node-"));
   readonly storeUrl: string;
   readonly stateDirectory: string;
   readonly runDirectory: string;

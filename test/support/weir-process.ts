@@ -1,5 +1,6 @@
-// `weir serve` as a process of its own, to be killed and started again: `await using weir = await startWeir(...)`.
-// Its folder lies on a disk; what it logs at level warn or above and nobody listed fails the test.
+// `weir serve` as a process of its own, to be killed and started again: `await using weir = await
+// startWeir(...)`. Its folder lies on a disk; what it logs at level warn or above and nobody listed
+// fails the test.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
@@ -28,7 +29,9 @@ export interface WeirProcess extends AsyncDisposable {
   command(...args: readonly string[]): Promise<unknown>;
   /** SIGKILL, and waits until it is gone. */
   kill(): Promise<void>;
-  /** Starts the engine again; resolves when it takes commands, with every recorded volume recovered. */
+  /**
+   * Starts the engine again; resolves when it takes commands, with every recorded volume recovered.
+   */
   start(): Promise<void>;
   /** As if the node had lost its disk. REQUIRES a killed engine. */
   wipe(): void;

@@ -1,5 +1,5 @@
-// Invariant checks that stay on in production: a wrong block is worse than a dead server, and a dead
-// server is what journal replay and ublk recovery are for.
+// Invariant checks that stay on in production: a wrong block is worse than a dead server, and a
+// dead server is what journal replay and ublk recovery are for.
 #pragma once
 
 #include <cstdio>

@@ -1,4 +1,5 @@
-// Result<T>: a value or an Error. The engine throws nothing; every fallible call returns one of these.
+// Result<T>: a value or an Error. The engine throws nothing; every fallible call returns one of
+// these.
 #pragma once
 
 #include <utility>
@@ -8,8 +9,8 @@
 
 namespace weir {
 
-// What failed, without allocation. `code` is a positive errno; `what` is a string literal that reads
-// as the beginning of a sentence ("cannot preallocate the journal file").
+// What failed, without allocation. `code` is a positive errno; `what` is a string literal that
+// reads as the beginning of a sentence ("cannot preallocate the journal file").
 struct Error {
   int code = 0;
   const char* what = "";
@@ -18,8 +19,9 @@ struct Error {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
-  Result(Error error) : state_(std::in_place_index<1>, error) {}         // NOLINT: implicit by design
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}       // NOLINT: implicit by design
+  Result(Error error) : state_(std::in_place_index<1>, error) {}  // NOLINT: implicit by design
 
   [[nodiscard]] bool ok() const noexcept { return state_.index() == 0; }
   [[nodiscard]] T& value() noexcept {

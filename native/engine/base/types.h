@@ -8,10 +8,10 @@
 
 namespace weir {
 
-inline constexpr uint32_t kBlockBytes = 4096;       // the unit of the map and of dirtiness
-inline constexpr uint32_t kFrameBlocksMax = 32;     // a frame is at most 128 KiB before compression
+inline constexpr uint32_t kBlockBytes = 4096;    // the unit of the map and of dirtiness
+inline constexpr uint32_t kFrameBlocksMax = 32;  // a frame is at most 128 KiB before compression
 inline constexpr uint32_t kFrameBytesMax = kFrameBlocksMax * kBlockBytes;
-inline constexpr uint32_t kChunkBlocks = 16384;     // a chunk is 64 MiB of address space
+inline constexpr uint32_t kChunkBlocks = 16384;           // a chunk is 64 MiB of address space
 inline constexpr uint64_t kVolumeBlocksMax = 1ULL << 34;  // 64 TiB
 
 struct Uid {
@@ -35,7 +35,9 @@ struct JournalAddr {
   static constexpr JournalAddr Of(uint32_t file, uint32_t offset) noexcept {
     return JournalAddr{(static_cast<uint64_t>(file) << 32) | offset};
   }
-  [[nodiscard]] constexpr uint32_t file() const noexcept { return static_cast<uint32_t>(value >> 32); }
+  [[nodiscard]] constexpr uint32_t file() const noexcept {
+    return static_cast<uint32_t>(value >> 32);
+  }
   [[nodiscard]] constexpr uint32_t offset() const noexcept { return static_cast<uint32_t>(value); }
   auto operator<=>(const JournalAddr&) const = default;
 };

@@ -200,7 +200,9 @@ Result<void> Background::DoCreate(JournalFile& file) {
   auto made = MakeFile(options_.disk, {.number = number.value(),
                                        .bytes = options_.file_bytes,
                                        .fill = FileFill::kZeros,
-                                       .stop = &stopping_});
+                                       .stop = &stopping_,
+                                       .hurry = &hurry_});
+  hurry_ = false;
   if (!made.ok()) return made.error();
   file.fd = std::move(made.value());
   file.number = number.value();

@@ -57,6 +57,8 @@ class Background {
   // `last_seq`.
   void Recycle(JournalFile* file, uint64_t last_seq);
   void Create(JournalFile* file);
+  // A writer waits for the next file: better now than full of zeros. Cheap; lasts for one file.
+  void Hurry() noexcept { hurry_ = true; }
   // Records up to `seq` are durable. The mark follows within a second.
   void NoteSynced(uint64_t seq);
   // Ends the thread; with `closed_seq` > 0 the mark says that nothing was appended behind it.
@@ -98,6 +100,7 @@ class Background {
   std::atomic<uint64_t> synced_seq_{0};
   std::atomic<bool> mark_wanted_{false};
   std::atomic<bool> failed_{false};
+  std::atomic<bool> hurry_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<int> prepare_error_{0};
   std::atomic<bool> has_done_{false};

@@ -58,9 +58,12 @@ const JournalIdentity& Journal::identity() const noexcept { return state_->ident
 
 bool Journal::CanStage(uint32_t data_blocks) const noexcept {
   if (state_->appender.CanStage(data_blocks)) return true;
-  if (!state_->background.has_done()) return false;
-  state_->Absorb();
-  return state_->appender.CanStage(data_blocks);
+  if (state_->background.has_done()) {
+    state_->Absorb();
+    if (state_->appender.CanStage(data_blocks)) return true;
+  }
+  if (state_->spares_coming > 0) state_->background.Hurry();
+  return false;
 }
 
 JournalRecord Journal::StageWrite(uint64_t start_block, uint32_t count, const std::byte* data) {

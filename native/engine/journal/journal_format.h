@@ -120,13 +120,13 @@ struct Meta {
 };
 static_assert(sizeof(Meta) == 80);
 
-// `mark` holds two of these, a page apart, written in turn: the valid one of the higher generation
+// `mark` holds two of these, a page apart, written in turn: the valid one of the higher revision
 // counts, so that a torn or rotten page costs at most the newest evidence.
 struct Mark {
   uint64_t magic = kMarkMagic;
   uint32_t version = kFormatVersion;
   uint32_t reserved = 0;
-  uint64_t generation = 0;
+  uint64_t revision = 0;
   Uid journal_id;
   uint64_t floor_seq = 0;   // records up to this one are stable and their files may be gone
   uint64_t synced_seq = 0;  // records up to this one are durable (evidence; may lag)

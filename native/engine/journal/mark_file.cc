@@ -34,8 +34,8 @@ Result<MarkFile> MarkFile::Load(JournalDisk& disk, const Uid& journal_id) {
   bool found = false;
   for (const uint32_t offset : {0U, kPageBytes}) {
     const auto slot = Parse<Mark>(std::span(slots).subspan(offset, sizeof(Mark)));
-    if (!slot || slot->journal_id != journal_id || slot->generation < mark.generation_) continue;
-    mark.generation_ = slot->generation;
+    if (!slot || slot->journal_id != journal_id || slot->revision < mark.revision_) continue;
+    mark.revision_ = slot->revision;
     mark.values_ = {slot->floor_seq, slot->synced_seq, slot->closed_seq};
     found = true;
   }
@@ -45,7 +45,7 @@ Result<MarkFile> MarkFile::Load(JournalDisk& disk, const Uid& journal_id) {
 
 Result<void> MarkFile::Write(const Values& values, Durable durable) {
   Mark mark;
-  mark.generation = generation_ + 1;
+  mark.revision = revision_ + 1;
   mark.journal_id = journal_id_;
   mark.floor_seq = values.floor_seq;
   mark.synced_seq = values.synced_seq;
@@ -53,9 +53,9 @@ Result<void> MarkFile::Write(const Values& values, Durable durable) {
   SealStruct(mark);
   std::array<std::byte, kPageBytes> page{};
   std::memcpy(page.data(), &mark, sizeof(mark));
-  const uint64_t offset = (mark.generation % 2) * kPageBytes;
+  const uint64_t offset = (mark.revision % 2) * kPageBytes;
   if (const auto put = WriteAt(*disk_, fd_.get(), page, offset); !put.ok()) return put;
-  generation_ = mark.generation;
+  revision_ = mark.revision;
   values_ = values;
   return durable == Durable::kYes ? disk_->Sync(fd_.get()) : Result<void>{};
 }

@@ -35,7 +35,7 @@ class MarkFile {
   JournalDisk* disk_;
   Uid journal_id_;
   DiskFd fd_;
-  uint64_t generation_ = 0;
+  uint64_t revision_ = 0;
   Values values_;
 };
 

@@ -73,14 +73,15 @@ Result<OpenFolder> MakeJournal(JournalDisk& disk, const JournalConfig& config) {
                     .tail_seq = config.base_record_seq};
 }
 
-Result<OpenFolder> LoadJournal(JournalDisk& disk, const Meta& meta, const Uid& volume) {
-  if (meta.volume != volume) return Error{EXDEV, "the journal belongs to another volume"};
+Result<OpenFolder> LoadJournal(JournalDisk& disk, const Meta& meta, const JournalConfig& config) {
+  if (meta.volume != config.volume) return Error{EXDEV, "the journal belongs to another volume"};
   auto mark = MarkFile::Load(disk, meta.journal_id);
   if (!mark.ok()) return mark.error();
   auto replayed = ReplayFiles({.disk = disk,
                                .journal_id = meta.journal_id,
                                .file_bytes = meta.file_bytes,
-                               .mark = mark.value().values()});
+                               .mark = mark.value().values(),
+                               .stable_seq = config.stable_seq});
   if (!replayed.ok()) return replayed.error();
   if (replayed.value().highest_number == std::numeric_limits<uint32_t>::max()) {
     return Error{EOVERFLOW, "the journal has used up its file numbers; make a new journal"};
@@ -139,6 +140,12 @@ Result<void> BeginLap(JournalDisk& disk, OpenFolder& folder, uint64_t epoch) {
 
 // Decides how each surviving file goes on and makes all of them durable.
 Result<void> SettleLive(JournalDisk& disk, OpenFolder& folder, uint64_t epoch) {
+  // The next Open() must not believe in the page cache if one of the syncs here fails.
+  MarkFile::Values open = folder.mark.values();
+  if (std::exchange(open.closed_seq, 0) != 0) {
+    const auto put = folder.mark.Write(open, MarkFile::Durable::kNo);
+    if (!put.ok()) return put;
+  }
   for (JournalFile& file : folder.live) {
     if (file.sealed) continue;
     const bool newest = &file == &folder.live.back();
@@ -188,10 +195,8 @@ Result<void> MakeFirstSpare(JournalDisk& disk, OpenFolder& folder) {
   if (appendable || !folder.spares.empty() || folder.live.size() >= folder.slots) return {};
   JournalFile file;
   file.number = folder.next_number++;
-  auto made = MakeFile(disk, {.number = file.number,
-                              .bytes = folder.meta.file_bytes,
-                              .fill = FileFill::kReserve,
-                              .stop = nullptr});
+  auto made = MakeFile(
+      disk, {.number = file.number, .bytes = folder.meta.file_bytes, .fill = FileFill::kReserve});
   if (!made.ok()) return IsShortage(made.error().code) ? Result<void>{} : made.error();
   file.fd = std::move(made.value());
   folder.spares.push_back(std::move(file));
@@ -220,8 +225,7 @@ Result<OpenFolder> OpenOrMakeFolder(JournalDisk& disk, const JournalConfig& conf
   if (const auto sizes = CheckSizes(file_bytes, config.capacity_bytes); !sizes.ok()) {
     return sizes.error();
   }
-  auto opened =
-      meta.ok() ? LoadJournal(disk, meta.value(), config.volume) : MakeJournal(disk, config);
+  auto opened = meta.ok() ? LoadJournal(disk, meta.value(), config) : MakeJournal(disk, config);
   if (!opened.ok()) return opened;
   OpenFolder& folder = opened.value();
   SkipToStable(folder, config.stable_seq);

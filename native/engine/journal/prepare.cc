@@ -19,6 +19,7 @@ Result<void> WriteZeros(JournalDisk& disk, int fd, const NewFile& wanted) {
     if (wanted.stop != nullptr && wanted.stop->load()) {
       return Error{ECANCELED, "the journal is closing"};
     }
+    if (wanted.hurry != nullptr && wanted.hurry->load()) return {};
     std::array<iovec, kZeroParts> parts;
     size_t used = 0;
     uint64_t bytes = 0;

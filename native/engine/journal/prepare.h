@@ -17,7 +17,8 @@ struct NewFile {
   uint32_t number = 0;
   uint32_t bytes = 0;
   FileFill fill = FileFill::kReserve;
-  const std::atomic<bool>* stop = nullptr;  // ECANCELED soon after it becomes true
+  const std::atomic<bool>* stop = nullptr;   // ECANCELED soon after it becomes true
+  const std::atomic<bool>* hurry = nullptr;  // once true, what has no zeros yet is only reserved
 };
 
 // A new file under its final name, name and size durable. After an error nothing of it counts.

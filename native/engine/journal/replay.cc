@@ -72,25 +72,24 @@ Result<void> LoadRecords(const ReplaySource& source, JournalFile& file) {
   return {};
 }
 
-// The highest record that file `found` proves durable by what lies at or behind `from`.
-Result<uint64_t> ProofIn(const ReplaySource& source, const Found& found, uint32_t from) {
+// What file `found` proves by what lies at or behind `from`.
+Result<Proof> ProofIn(const ReplaySource& source, const Found& found, uint32_t from) {
   FileWindow window(source.disk, found.file.fd.get());
   const uint32_t number = found.file.number;
   if (from == kFileHeaderBytes && !found.begun) {
     // A spare is not worth reading: a file that was begun has its header or its first record.
     const auto first = FirstRecordVerifies(window, source.journal_id, number);
     if (!first.ok()) return first.error();
-    if (!first.value()) return uint64_t{0};
+    if (!first.value()) return Proof{};
   }
   const auto footer = LoadFooter(window, source.journal_id, number, source.file_bytes);
   if (!footer.ok()) return footer.error();
-  uint64_t proof = 0;
-  if (footer.value() && !footer.value()->entries.empty()) {
-    proof = footer.value()->first_seq + footer.value()->entries.size() - 1;
+  auto proof = SearchProof(window, source.journal_id, number, from, source.file_bytes);
+  if (proof.ok() && footer.value() && !footer.value()->entries.empty()) {
+    const uint64_t last_seq = footer.value()->first_seq + footer.value()->entries.size() - 1;
+    proof.value().Add({.synced_seq = last_seq, .seen_seq = last_seq});
   }
-  const auto searched = SearchProof(window, source.journal_id, number, from, source.file_bytes);
-  if (!searched.ok()) return searched.error();
-  return std::max(proof, searched.value());
+  return proof;
 }
 
 // Where the chain begins: the newest file that may hold the first record above the floor. What lies
@@ -126,9 +125,9 @@ Result<Chain> FollowChain(const ReplaySource& source, std::vector<Found>& all) {
   return chain;
 }
 
-Result<uint64_t> ProofBehind(const ReplaySource& source, const std::vector<Found>& all,
-                             const Chain& chain) {
-  uint64_t proof = source.mark.synced_seq;
+Result<Proof> ProofBehind(const ReplaySource& source, const std::vector<Found>& all,
+                          const Chain& chain) {
+  Proof proof{.synced_seq = source.mark.synced_seq, .seen_seq = source.mark.synced_seq};
   const bool closed = source.mark.closed_seq != 0;
   if (closed && source.mark.closed_seq == chain.tail_seq) return proof;  // nothing lies behind
   for (size_t i = chain.begin; i < all.size(); ++i) {
@@ -136,7 +135,7 @@ Result<uint64_t> ProofBehind(const ReplaySource& source, const std::vector<Found
     if (i + 1 < chain.end || (last_of_chain && all[i].file.sealed)) continue;
     const auto found = ProofIn(source, all[i], last_of_chain ? all[i].file.end : kFileHeaderBytes);
     if (!found.ok()) return found.error();
-    proof = std::max(proof, found.value());
+    proof.Add(found.value());
   }
   return proof;
 }
@@ -152,7 +151,8 @@ Result<Replayed> ReplayFiles(const ReplaySource& source) {
   const Chain& chain = followed.value();
   const auto proof = ProofBehind(source, all, chain);
   if (!proof.ok()) return proof.error();
-  if (proof.value() > chain.tail_seq) {
+  const bool damaged = proof.value().synced_seq > chain.tail_seq;
+  if (damaged && proof.value().seen_seq > source.stable_seq) {
     return Error{EBADMSG, "the journal is damaged in front of records that were durable"};
   }
   Replayed result;

@@ -17,6 +17,7 @@ struct ReplaySource {
   Uid journal_id;
   uint32_t file_bytes = 0;
   MarkFile::Values mark;
+  uint64_t stable_seq = 0;  // the log has the records up to here
 };
 
 struct Replayed {
@@ -26,7 +27,8 @@ struct Replayed {
   uint32_t highest_number = 0;
 };
 
-// EBADMSG: a record that had been durable is gone or does not verify.
+// EBADMSG: a record that had been durable is gone or does not verify. Not if the log has every
+// record of which there is a trace: then nothing was lost that cannot be read from there.
 Result<Replayed> ReplayFiles(const ReplaySource& source);
 
 }  // namespace weir::journal

@@ -71,8 +71,8 @@ Result<void> ScanRecords(FileWindow& window, const Uid& journal_id, uint32_t fil
   return {};
 }
 
-Result<Proof> SearchProof(FileWindow& window, const Uid& journal_id, uint32_t number,
-                             uint32_t from, uint32_t file_bytes) {
+Result<Proof> SearchProof(FileWindow& window, const Uid& journal_id, uint32_t number, uint32_t from,
+                          uint32_t file_bytes) {
   constexpr uint32_t kStep = 64U << 10;
   Proof proof;
   for (uint32_t begin = PageDown(from); begin < file_bytes; begin += kStep) {
@@ -86,7 +86,7 @@ Result<Proof> SearchProof(FileWindow& window, const Uid& journal_id, uint32_t nu
       std::memcpy(&magic, view.data() + at, sizeof(magic));
       if (magic != kRecordMagic) continue;
       const auto header = ParseRecord(view.subspan(at, sizeof(RecordHeader)), journal_id, number);
-if (header) proof.Add({header->synced_seq, header->type == kLapRecord ? 0 : header->seq});
+      if (header) proof.Add({header->synced_seq, header->type == kLapRecord ? 0 : header->seq});
     }
   }
   return proof;

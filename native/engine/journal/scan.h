@@ -16,10 +16,21 @@ namespace weir::journal {
 Result<void> ScanRecords(FileWindow& window, const Uid& journal_id, uint32_t file_bytes,
                          JournalFile& file);
 
-// The highest record known to have been durable according to any record header of file `number`
-// that verifies at or behind `from`, in whatever order they lie; 0: none.
-Result<uint64_t> SearchProof(FileWindow& window, const Uid& journal_id, uint32_t number,
-                             uint32_t from, uint32_t file_bytes);
+// What lies behind the end of the chain says about records.
+struct Proof {
+  uint64_t synced_seq = 0;  // up to this one they had been durable
+  uint64_t seen_seq = 0;    // up to this one they existed
+
+  void Add(const Proof& other) noexcept {
+    synced_seq = std::max(synced_seq, other.synced_seq);
+    seen_seq = std::max(seen_seq, other.seen_seq);
+  }
+};
+
+// Gathers it from all record headers of file `number` that verify at or behind `from`, in whatever
+// order they lie.
+Result<Proof> SearchProof(FileWindow& window, const Uid& journal_id, uint32_t number, uint32_t from,
+                          uint32_t file_bytes);
 
 // True when a record verifies at the very place of a file's first one.
 Result<bool> FirstRecordVerifies(FileWindow& window, const Uid& journal_id, uint32_t number);

@@ -31,11 +31,20 @@ constexpr uint32_t kDiscardBytesMax = 1U << 30;
 
 // A hotter loop would starve the kernel's clean-up of the former server on 2 CPUs.
 constexpr long kRecoveryPauseNs = 100'000;
+// Drivers before 6.16 say QUIESCED and only then cancel, in a worker and without a lock, whatever
+// commands they find: a successor that fetches within that moment loses commands that the driver
+// goes on using, and the kernel crashes. Nothing tells when the worker is done, so we wait.
+constexpr long kSettleNs = 10'000'000;
 
 uint64_t MonotonicNs() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<uint64_t>(now.tv_nsec);
+}
+
+void Pause(long ns) {
+  const timespec pause{0, ns};
+  nanosleep(&pause, nullptr);
 }
 
 UblkDeviceInfo InfoOf(const ublk::DeviceInfo& wire) {
@@ -244,16 +253,19 @@ Result<void> UblkControl::StartRecovery(uint32_t id) {
   const uint64_t until_ns = MonotonicNs() + kDeadlineNs;
   for (;;) {
     const int result = Command(ublk::kStartUserRecovery, id, 0);
-    if (result != -EBUSY) return ResultOf(result, "cannot begin the recovery of the ublk device");
     const Result<UblkDeviceInfo> info = Info(id);
+    if (result >= 0) {
+      if (info.ok() && (info.value().features & ublk::kFeatureQuiesce) == 0) Pause(kSettleNs);
+      return {};
+    }
     if (info.ok() && info.value().state == UblkState::kDead) {
       return Error{ENODEV, "cannot recover a ublk device that was never started: delete it"};
     }
+    if (result != -EBUSY) return Error{-result, "cannot begin the recovery of the ublk device"};
     if (MonotonicNs() >= until_ns) {
       return Error{EBUSY, "cannot recover the ublk device: another process still serves it"};
     }
-    const timespec pause{0, kRecoveryPauseNs};
-    nanosleep(&pause, nullptr);
+    Pause(kRecoveryPauseNs);
   }
 }
 

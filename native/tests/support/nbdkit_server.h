@@ -24,6 +24,7 @@ class NbdkitServer {
                                       socket};
     words.insert(words.end(), plugin.begin(), plugin.end());
     std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
     for (std::string& word : words) arguments.push_back(word.data());
     arguments.push_back(nullptr);
     WEIR_CHECK(::posix_spawnp(&pid_, "nbdkit", nullptr, nullptr, arguments.data(), environ) == 0);
