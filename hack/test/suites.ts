@@ -24,8 +24,8 @@ export const suites: readonly Suite[] = [
   withS3({ area: "volume", name: "TypeScript with S3", project: "s3", fast: false }),
   withS3({ area: "volume", name: "whole processes", project: "integration", fast: false }),
   vitest({ area: "volume", name: "whole processes", project: "integration", fast: false }),
-  native("asan", { fast: false, timeLimitMs: 10 * minutes }),
-  native("tsan", { fast: false, timeLimitMs: 10 * minutes }),
+  native("asan", { fast: false, timeLimitMs: 20 * minutes }),
+  native("tsan", { fast: false, timeLimitMs: 20 * minutes }),
   lintOfNative(),
   ...KERNELS.map((kernel) =>
     guest({ area: "volume", name: "guest", script: "test/vm/smoke.sh", kernel }),
@@ -83,7 +83,7 @@ function vitest(options: {
   return {
     ...rest,
     lane: "host",
-    timeLimitMs: 15 * minutes,
+    timeLimitMs: 25 * minutes,
     async run(context) {
       const report = join(context.folder, "report.json");
       const { exitCode } = await context.run(
@@ -115,7 +115,7 @@ function lintOfNative(): Suite {
     name: "lint of native",
     fast: false,
     lane: "host",
-    timeLimitMs: 15 * minutes,
+    timeLimitMs: 25 * minutes,
     async run(context) {
       if (!(await buildNative("release", { file: context.logFile }))) {
         return one(false);
