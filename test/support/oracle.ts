@@ -1,6 +1,6 @@
 // The independent write log (native/tools/oracle.cc) as tests call it.
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { nativeFolder } from "../../hack/native-build.ts";
 
 export interface OracleRun {
-  readonly status: "done" | "stopped" | "disconnected";
+  readonly status: "done" | "stopped" | "disconnected" | "stalled";
   readonly ops: number;
   readonly acked: number;
 }
@@ -19,9 +19,20 @@ export interface OracleVerdict {
   readonly text: string;
 }
 
+const folders: string[] = [];
+process.once("exit", () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
+function makeFolder(): string {
+  const folder = mkdtempSync("/dev/shm/weir-oracle-");
+  folders.push(folder);
+  return folder;
+}
+
 /** A fresh place for a log; on a tmpfs, so that no crash of a disk under test can touch it. */
 export function makeOracleLog(): string {
-  return join(mkdtempSync("/dev/shm/weir-oracle-"), "log");
+  return join(makeFolder(), "log");
 }
 
 /** Runs `oracle COMMAND ...` to its end; its JSON line. */
@@ -29,7 +40,7 @@ export async function oracle(
   command: "run" | "verify" | "plant",
   ...args: readonly string[]
 ): Promise<OracleVerdict & Partial<OracleRun>> {
-  const output = join(mkdtempSync("/dev/shm/weir-oracle-"), "output");
+  const output = join(makeFolder(), "output");
   const target = openSync(output, "w");
   const child = spawn(join(nativeFolder("release"), "oracle"), [command, ...args], {
     stdio: ["ignore", target, "inherit"],
