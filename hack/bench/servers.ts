@@ -50,7 +50,7 @@ export async function startWeir(options: WeirOptions): Promise<WeirTarget> {
   const env = options.env ?? {};
   const command = async (...args: readonly string[]): Promise<unknown> =>
     JSON.parse(
-      await outputOf([program, ...globals, "--json", ...args], { env, timeoutMs: 300_000 }),
+      await outputOf([program, ...globals, "--json", "--quiet", ...args], { env, timeoutMs: 300_000 }),
     );
   await command("create", "bench", "--size", String(options.sizeBytes));
   const child = start([program, ...globals, "serve", "--config", config], folder, env);

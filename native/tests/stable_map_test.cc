@@ -96,7 +96,7 @@ struct Model {
     }
   }
   void Unload(uint32_t chunk) {
-    const auto from = covered.begin() + static_cast<long>((chunk - kFirstChunk) * kChunkBlocks);
+    const auto from = covered.begin() + static_cast<long>(chunk - kFirstChunk) * kChunkBlocks;
     std::fill(from, from + kChunkBlocks, false);
   }
 };

@@ -81,7 +81,7 @@ class Weir implements WeirProcess {
   }
 
   async command(...args: readonly string[]): Promise<unknown> {
-    const text = await outputOf([...this.#program(), "--json", ...args], {
+    const text = await outputOf([...this.#program(), "--json", "--quiet", ...args], {
       timeoutMs: 120_000,
       env: this.#options.env ?? {},
     });

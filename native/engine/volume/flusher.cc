@@ -35,7 +35,9 @@ void Flusher::StartIfNeeded() {
 void Flusher::OnCompletion(int result, uint32_t /*flags*/) {
   if (result < 0) round_failed_ = true;
   if (--in_flight_ > 0) return;
-  if (round_failed_) {
+  // A sync that failed in the background counts as well: this round's own may have succeeded only
+  // because the kernel reports an error once.
+  if (round_failed_ || journal_.failed()) {
     journal_.MarkFailed();
     listener_.OnSyncFailed();
     return;

@@ -26,7 +26,10 @@ Result<std::unique_ptr<Volume>> Volume::Open(const Parts& parts, const VolumeCon
   volume->stable_seq_ = base.journal_end;
   volume->batch_end_seq_ = base.journal_end;
 
-  auto journal = Journal::Open(config.journal, [&](const JournalRecord& record) {
+  // A power cut may leave the journal behind the bucket; it must not number new records below that.
+  JournalConfig journal_config = config.journal;
+  journal_config.stable_seq = base.journal_end;
+  auto journal = Journal::Open(journal_config, [&](const JournalRecord& record) {
     volume->Replay(record, base.journal_end);
   });
   if (!journal.ok()) return journal.error();

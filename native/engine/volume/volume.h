@@ -214,7 +214,7 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
 
   // volume_read.cc
   void StartRead(IoRequest* request);
-  int ReadJournal(const Extent& piece, std::byte* out);
+  [[nodiscard]] bool ReadJournal(const Extent& piece, std::byte* out);
   void ReadStable(IoRequest* request, uint64_t from, uint64_t to, std::byte* out);
   void ReadFrame(IoRequest* request, const Extent& piece, std::byte* out);
   void Resume(const std::vector<IoRequest*>& waiters, const FrameKey* key, const Frame& frame,

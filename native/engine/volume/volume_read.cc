@@ -17,7 +17,14 @@ void Volume::StartRead(IoRequest* request) {
     Extent piece;
     uint64_t hole_end = end;
     if (in_journal_.Find(block, end, &piece, &hole_end)) {
-      if (const int result = ReadJournal(piece, out); result != 0) error = result;
+      if (!ReadJournal(piece, out)) {
+        // What is stable has another copy in the bucket; what is dirty has none (I8).
+        if (piece.journal < stable_end_) {
+          ReadStable(request, piece.start, piece.end(), out);
+        } else {
+          error = -EIO;
+        }
+      }
       block = piece.end();
     } else {
       ReadStable(request, block, hole_end, out);
@@ -35,13 +42,13 @@ void Volume::StartRead(IoRequest* request) {
   Finish(request, error);
 }
 
-int Volume::ReadJournal(const Extent& piece, std::byte* out) {
+bool Volume::ReadJournal(const Extent& piece, std::byte* out) {
   if (piece.kind == PlaceKind::kZero) {
     std::memset(out, 0, piece.count * kBlockBytes);
-    return 0;
+    return true;
   }
   const auto count = static_cast<uint32_t>(piece.count);
-  return journal_->Read(piece.journal, piece.start, count, out).ok() ? 0 : -EIO;
+  return journal_->Read(piece.journal, piece.start, count, out).ok();
 }
 
 void Volume::ReadStable(IoRequest* request, uint64_t from, uint64_t to, std::byte* out) {
