@@ -47,10 +47,11 @@ export async function startWeir(options: WeirOptions): Promise<WeirTarget> {
   writeFileSync(config, JSON.stringify(options.config));
   const program = join(checkout, "csi-node", "cli", "weir");
   const globals = ["--store", store, "--state", join(folder, "state"), "--run", run];
+  const machine = ["--json", "--quiet"];
   const env = options.env ?? {};
   const command = async (...args: readonly string[]): Promise<unknown> =>
     JSON.parse(
-      await outputOf([program, ...globals, "--json", "--quiet", ...args], { env, timeoutMs: 300_000 }),
+      await outputOf([program, ...globals, ...machine, ...args], { env, timeoutMs: 300_000 }),
     );
   await command("create", "bench", "--size", String(options.sizeBytes));
   const child = start([program, ...globals, "serve", "--config", config], folder, env);

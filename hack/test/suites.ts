@@ -26,12 +26,17 @@ export const suites: readonly Suite[] = [
   vitest({ area: "volume", name: "whole processes", project: "integration", fast: false }),
   native("asan", { fast: false, timeLimitMs: 20 * minutes }),
   native("tsan", { fast: false, timeLimitMs: 20 * minutes }),
-  lintOfNative(),
   ...KERNELS.map((kernel) =>
     guest({ area: "volume", name: "guest", script: "test/vm/smoke.sh", kernel }),
   ),
   ...KERNELS.map((kernel) =>
-    guest({ area: "volume", name: "ublk volume", script: "test/vm/ublk-volume.sh", kernel }),
+    guest({
+      area: "volume",
+      name: "ublk volume",
+      script: "test/vm/ublk-volume.sh",
+      kernel,
+      memoryMiB: 6144,
+    }),
   ),
 ];
 
@@ -108,29 +113,15 @@ function withS3(options: Parameters<typeof vitest>[0]): Suite {
   };
 }
 
-/** clang-tidy, after the build has written down how each file is compiled. */
-function lintOfNative(): Suite {
-  return {
-    area: "static",
-    name: "lint of native",
-    fast: false,
-    lane: "host",
-    timeLimitMs: 25 * minutes,
-    async run(context) {
-      if (!(await buildNative("release", { file: context.logFile }))) {
-        return one(false);
-      }
-      const { exitCode } = await context.run(
-        ...["run-clang-tidy-14", "-quiet", "-j", "2", "-p", nativeFolder("release")],
-      );
-      return one(exitCode === 0);
-    },
-  };
-}
-
 /** A script of test/vm in a guest with one of the kernels. */
-function guest(options: { area: Area; name: string; script: string; kernel: KernelName }): Suite {
-  const { area, name, script, kernel } = options;
+function guest(options: {
+  area: Area;
+  name: string;
+  script: string;
+  kernel: KernelName;
+  memoryMiB?: number;
+}): Suite {
+  const { area, name, script, kernel, memoryMiB = 4096 } = options;
   return {
     area,
     name: `${name}, kernel ${kernel}`,
@@ -142,7 +133,12 @@ function guest(options: { area: Area; name: string; script: string; kernel: Kern
         return one(false);
       }
       const text = readFileSync(join(checkout, script), "utf8");
-      const end = await runInGuest({ kernel, script: text, timeoutMs: context.timeLimitMs });
+      const end = await runInGuest({
+        kernel,
+        script: text,
+        memoryMiB,
+        timeoutMs: context.timeLimitMs,
+      });
       context.log(end.output);
       for (const complaint of end.complaints) {
         context.log(complaint);

@@ -149,6 +149,7 @@ void LiveThroughAll(UblkControl& control) {
                                         [](const auto& seen) { return seen.op == IoOp::kFlush; });
   EXPECT_GE(flush_seen, 1) << "the kernel did not take the device for one with a cache";
 
+  EXPECT_EQ(server->AbortError(), 0);  // Also the task on the loop that Stop() requires.
   ASSERT_TRUE(control.Stop(info.id).ok());
   server->AwaitAllAborted();
   server.reset();

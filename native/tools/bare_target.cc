@@ -147,6 +147,7 @@ void ServeUblk(const Options& options, weir::BlockDevice& device, const sigset_t
     Await(*loop, [&](auto done) { queue->Freeze(done); });
     if (quiesces) Must(control->Quiesce(info.id, kQuiesceMs));
   } else {
+    Await(*loop, [](auto done) { done(); });  // Stop() requires it.
     Must(control->Stop(info.id));
   }
   if (!leave || quiesces) all_aborted.get_future().wait();

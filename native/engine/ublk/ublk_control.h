@@ -50,7 +50,9 @@ class UblkControl {
   Result<uint64_t> GetSizeBytes(uint32_t id);
   // Returns when the queue has fetched all its tags; the block device is there then.
   Result<void> Start(uint32_t id);
-  // Ends all requests and takes the block device away; the queue's tags are aborted.
+  // Ends all requests and takes the block device away; the queue's tags are aborted. REQUIRES that
+  // the loop has run a task since the last use of the block device: before Linux 6.16 the driver's
+  // cancelling races with a commit that is still being submitted, and the loser is the kernel.
   Result<void> Stop(uint32_t id);
   // REQUIRES that the queue has let go of the character device.
   Result<void> Delete(uint32_t id);
@@ -60,7 +62,8 @@ class UblkControl {
 
   // Recovery: StartRecovery, open the character device, fetch on the loop, EndRecovery.
   // Waits until the former server is gone: EBUSY at the deadline. ENODEV: its server died before it
-  // had started the device, so there is nothing to recover.
+  // had started the device, so there is nothing to recover. Before Linux 6.16 it also waits until
+  // the driver has surely finished with the former server's commands (10 ms).
   Result<void> StartRecovery(uint32_t id);
   Result<void> EndRecovery(uint32_t id);
   // Aborts the idle tags so that a living server can leave in order. ENOTSUP before Linux 6.16.

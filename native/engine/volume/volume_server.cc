@@ -20,14 +20,13 @@ VolumeServer::~VolumeServer() {
 
 void VolumeServer::Start(VolumeConfig config, VolumeBase base,
                          std::function<void(Result<VolumeStats>)> opened) {
-  thread_ = std::thread([this, config = std::move(config), base = std::move(base),
-                         opened = std::move(opened)]() mutable {
-    Run(std::move(config), std::move(base), std::move(opened));
-  });
+  thread_ =
+      std::thread([this, config = std::move(config), base = std::move(base),
+                   opened = std::move(opened)]() mutable { Run(config, std::move(base), opened); });
 }
 
-void VolumeServer::Run(VolumeConfig config, VolumeBase base,
-                       std::function<void(Result<VolumeStats>)> opened) {
+void VolumeServer::Run(const VolumeConfig& config, VolumeBase base,
+                       const std::function<void(Result<VolumeStats>)>& opened) {
   auto loop = Loop::Create(kRingEntries);
   if (!loop.ok()) {
     opened(loop.error());

@@ -47,7 +47,8 @@ class VolumeServer {
   std::function<void()> ublk_gone;  // once, when the queue has ended
 
  private:
-  void Run(VolumeConfig config, VolumeBase base, std::function<void(Result<VolumeStats>)> opened);
+  void Run(const VolumeConfig& config, VolumeBase base,
+           const std::function<void(Result<VolumeStats>)>& opened);
   // Waits until `worker` has run what was posted to it so far.
   static void Drain(Worker& worker);
 
