@@ -1,11 +1,7 @@
-# Goal: one volume over ublk in a guest: file systems, verified load, growth, and SIGKILL of the
-# engine under load, in which the device must survive without one I/O error.
+# Goal: one volume over ublk in a guest: file systems and verified load.
 # Method: the real engine and kernel driver, a directory store on the guest's disk; fio's own
-# verification, fsx on mounted file systems, and the independent write log on the device itself.
+# verification, fsx on mounted file systems.
 source test/vm/report.sh
-exec 3>&1
-# What a long step is at; the checks' own output is shown only when they fail.
-progress() { echo "# $*" >&3; }
 modprobe ublk_drv
 STORE=file:///mnt/disk/store
 mkdir -p /mnt/disk/store
@@ -25,7 +21,7 @@ start_engine() {
   csi-node/cli/weir --store $STORE --state $STATE --run /run/weir serve --config /run/config.json \
     >>/mnt/disk/serve.log 2>&1 &
   echo $! >/run/engine.pid
-  for _ in {1..600}; do
+  for _ in {1..1800}; do
     [ -S /run/weir/control.sock ] && return
     sleep 0.1
   done
@@ -60,37 +56,6 @@ kill_engine() {
   done
 }
 
-kills_under_load() { # COUNT
-  local log=/dev/shm/oracle.log load kills
-  $BUILD/oracle run --target "dev:$(device)" --log $log --blocks 8192 --seconds 600 --seed 5 \
-    --flush-at-end >/tmp/run.json 2>&1 &
-  load=$!
-  for ((kills = 1; kills <= $1; kills++)); do
-    # The engine takes commands only when its devices serve again, so each kill meets a live device.
-    sleep "1.$((RANDOM % 10))"
-    kill_engine
-    progress "kill $kills"
-    start_engine || { kill -KILL $load; return 1; }
-  done
-  progress "the load ends"
-  kill -TERM $load
-  wait $load || { cat /tmp/run.json; return 1; }
-  cat /tmp/run.json
-  progress "verify"
-  $BUILD/oracle verify --target "dev:$(device)" --log $log
-}
-
-elsewhere() { # What was detached is all in the bucket: another state directory sees the same.
-  local log=/dev/shm/oracle.log
-  weir detach killed && kill_engine && rm -rf $STATE || return
-  start_engine && attach killed || return
-  $BUILD/oracle verify --target "dev:$(device)" --log $log
-}
-
-grow_online() {
-  weir grow killed --size 96M && [ "$(blockdev --getsize64 "$(device)")" = 100663296 ]
-}
-
 no_module() { # A clear sentence and a non-zero exit, nothing left attached.
   modprobe -r ublk_drv && rm -f /dev/ublk-control || return
   local said
@@ -108,12 +73,6 @@ check "fio verify, mixed sizes, trims and flushes" verified_load
 check "ext4: fsx, remount, fstrim, fsck" file_system ext4
 check "xfs: fsx, remount, fstrim, repair -n" file_system xfs
 check "detach" weir detach plain
-weir create killed --size 64M >/dev/null
-check "attach again" attach killed
-check "10 kills under load: no I/O error, nothing lost" kills_under_load 10
-if [ "$(uname -r | cut -d. -f1)" -ge 7 ]; then check "grow online" grow_online; fi
-check "the bucket alone holds it all" elsewhere
-check "detach at the end" weir detach killed
 check "no device is left" bash -c '! ls /dev/ublkb* 2>/dev/null'
 kill_engine
 no_warnings() { ! grep -E '"level":(40|50|60)' /mnt/disk/serve.log; }
