@@ -59,7 +59,7 @@ async function benchHeld(options: NbdBenchOptions): Promise<readonly Row[]> {
   for (const pairing of held) {
     // A journal of its own for each job: the bound on dirty data must not slow a long series.
     const folder = join(options.folder, "held");
-    mkdirSync(folder, { recursive: true });
+    mkdirSync(join(folder, "store"), { recursive: true });
     await using nbdkit = await startNbdkit(join(folder, "nbdkit"), SIZE_BYTES);
     await using weir = await startWeir({
       folder: join(folder, "weir"),
