@@ -30,7 +30,7 @@ const wrong = [
   ["a disabled test", "native/tests/a_test.cc", `${head}TEST(A, DIS~ABLED_B)\n`, "a test runs"],
   ["the checkout's place", "hack/a.ts", `${head}"/somewhere/else"\n`, "path of one machine"],
   ["somebody's home", "hack/a.ts", `${head}"/ho~me/someone/x"\n`, "path of one machine"],
-  ["a registry", ".npmrc", `registry=https:/~/registry.npmjs.org/\n`, "package registry"],
+  ["a registry", ".npmrc", `registry=https:/~/registry.npm~js.org/\n`, "package registry"],
 ] as const;
 
 const right = [
