@@ -262,6 +262,24 @@ test("an opener that a higher epoch overtook is fenced, at its commit at the lat
   await expect(open(context, volume)).rejects.toMatchObject({ code: "fenced" });
 });
 
+test("to resume is to claim the next epoch after one's own, or nothing", async () => {
+  const context = memoryContext();
+  const volume = await newVolume(context);
+  const resume = (writer: string) => openLog({ ...context, volume, writer, resume: true });
+  expect((await resume("node-a")).epoch).toBe(1);
+  expect((await resume("node-a")).epoch).toBe(2);
+  await expect(resume("node-b")).rejects.toMatchObject({ code: "fenced" });
+  await openLog({ ...context, volume, writer: "node-b" });
+  await expect(resume("node-a")).rejects.toMatchObject({ code: "fenced" });
+  expect((await readLog({ ...context, volume })).newestEpoch).toBe(3);
+  // Somebody claims between the look and the claim: the number is theirs, and there is no other.
+  const racing = await Promise.allSettled([resume("node-b"), resume("node-b"), resume("node-b")]);
+  const lost = racing.filter(
+    (outcome) => outcome.status === "rejected" && isFenced(outcome.reason),
+  );
+  expect(lost.length).toBe(2);
+});
+
 test("a missing volume and damaged objects end in faults that name the object", async () => {
   const context = memoryContext();
   const volume = await newVolume(context);

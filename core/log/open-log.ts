@@ -17,7 +17,7 @@ import type { CheckpointPlace, CheckpointRoot } from "./checkpoint-codec.ts";
 import { findCheckpoint, readCheckpointRoot } from "./checkpoints.ts";
 import type { LogContext } from "./context.ts";
 import { getWhole } from "./context.ts";
-import { claimEpoch, findNewestEpoch } from "./epochs.ts";
+import { claimEpoch, findNewestEpoch, refuseForeignEpoch } from "./epochs.ts";
 import { volumeKey } from "./keys.ts";
 import type { VolumeRecord } from "./records.ts";
 import { decodeVolumeRecord } from "./records.ts";
@@ -67,13 +67,20 @@ export interface ReadLog extends LogView {
 export async function openLog(
   options: LogContext & {
     readonly volume: VolumeUid;
-    /** Who opens it, for people: the node's name. */
+    /** Who opens it: the node's name. */
     readonly writer: string;
+    /**
+     * Only if nobody else claimed an epoch since this writer's last: for a process that goes on
+     * where a former one stopped, unasked. `fenced` otherwise, with nothing claimed.
+     */
+    readonly resume?: boolean;
   },
 ): Promise<OpenedLog> {
   const found = await readStart(options);
   const from = found.base.position;
-  const claim = await claimEpoch({ ...options, newest: found.newestEpoch, from });
+  if (options.resume === true) await refuseForeignEpoch({ ...options, newest: found.newestEpoch });
+  const tries = options.resume === true ? 1 : undefined;
+  const claim = await claimEpoch({ ...options, newest: found.newestEpoch, from, tries });
   const ours = claim.epoch;
   const view = await readBehind(options, found, ({ position }) => {
     if (position.epoch >= ours) throw overtaken(ours, position.epoch);

@@ -71,6 +71,8 @@ async function readEngineConfig(options: OptionValues, env: Environment): Promis
       (fromVariable === undefined ? undefined : parseSize(fromVariable, variable));
     if (size !== undefined) given[key] = size;
   }
+  const nodeName = nonEmpty(env["WEIR_NODE_NAME"]);
+  if (nodeName !== undefined) given["nodeName"] = nodeName;
   return parseConfig(engineConfigSchema.strict(), given, "the engine's configuration");
 }
 

@@ -1,4 +1,5 @@
 // An engine in this process: for as long as `weir serve` runs, or for one command.
+import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 
@@ -13,7 +14,10 @@ import { findEngine, openCliStore, type Cli } from "./cli.ts";
 import { lockState } from "./state-lock.ts";
 
 /** The name of this node in epoch records. */
-export const nodeName = (): string => hostname();
+export const nodeName = (config: EngineConfig): string => config.nodeName ?? hostname();
+
+/** Changes with every start of the machine: what it names is gone then, devices above all. */
+const BOOT_ID = "/proc/sys/kernel/random/boot_id";
 
 /**
  * Journals, cache and records are made below the state directory. REQUIRES that the caller holds
@@ -32,7 +36,9 @@ export function startEngineHost(
     uploadNice: config.uploadNice,
   });
   const { clock, random } = cli;
-  return new EngineHost({ engine, store, clock, random, log, config, writer: nodeName() });
+  const writer = nodeName(config);
+  const bootId = readFileSync(BOOT_ID, "utf8").trim();
+  return new EngineHost({ engine, store, clock, random, log, config, writer, bootId });
 }
 
 /**

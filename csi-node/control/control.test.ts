@@ -76,7 +76,8 @@ const POLICY = volumePolicySchema.parse({ durability: "s3" });
 /** Remembers its calls; each test replaces the methods it needs. */
 class FakeEngine implements EngineApi {
   readonly calls: unknown[] = [];
-  status = () => Promise.resolve({ store: "memory:", volumes: [ATTACHED], cache: CACHE });
+  status = () =>
+    Promise.resolve({ store: "memory:", volumes: [ATTACHED], waiting: [], cache: CACHE });
   attach = (options: unknown): Promise<AttachedVolume> => {
     this.calls.push(options);
     return Promise.resolve(ATTACHED);
@@ -164,6 +165,7 @@ describe("calls", () => {
     expect(await client.status(context())).toEqual({
       store: "memory:",
       volumes: [ATTACHED],
+      waiting: [],
       cache: CACHE,
     });
     const attach = { name: "data", transport: NBD, policy: POLICY };

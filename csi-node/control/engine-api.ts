@@ -1,5 +1,6 @@
 // What a node's engine does for others: the CLI, the CSI node service, tests. EngineHost
 // implements it in the engine's process; ControlClient speaks to it over the control socket.
+import type { SnapshotUid, VolumeUid } from "../../core/runtime/ids.ts";
 import type { SnapshotRecord } from "../../core/log/records.ts";
 import type { VolumePolicy } from "../engine/config.ts";
 import type { SessionStatus } from "../engine/volume-session.ts";
@@ -17,9 +18,17 @@ export interface AttachedVolume extends SessionStatus {
   readonly transport: TransportInfo | null;
 }
 
+/** A volume that this node served and could not take up again yet. */
+export interface WaitingVolume {
+  readonly name: string;
+  readonly uid: VolumeUid;
+  readonly fault: { readonly code: string; readonly message: string };
+}
+
 export interface EngineStatus {
   readonly store: string;
   readonly volumes: readonly AttachedVolume[];
+  readonly waiting: readonly WaitingVolume[];
   readonly cache: {
     readonly ramHits: number;
     readonly fileHits: number;
@@ -56,9 +65,16 @@ export interface EngineApi {
     options: { readonly name: string; readonly force: boolean },
     context: CallContext,
   ): Promise<void>;
-  /** Of an attached volume, or of one that is attached nowhere (it is opened for the moment). */
+  /**
+   * Of an attached volume, or of one that is attached nowhere (it is opened for the moment). With
+   * the same `uid` again it answers the snapshot it took before.
+   */
   snapshot(
-    options: { readonly name: string; readonly snapshot: string },
+    options: {
+      readonly name: string;
+      readonly snapshot: string;
+      readonly uid?: SnapshotUid | undefined;
+    },
     context: CallContext,
   ): Promise<SnapshotRecord>;
   grow(

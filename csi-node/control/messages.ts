@@ -24,9 +24,15 @@ const name = z.string().min(1).max(253);
 const hex32 = z.string().regex(/^[0-9a-f]{32}$/u);
 const count = z.int().min(0);
 const volumeUid = hex32.transform(asVolumeUid);
+const snapshotUid = hex32.transform(asSnapshotUid);
 const epoch = count.transform(asEpoch);
 const seq = count.transform(asSeq);
 const position = { epoch, seq };
+
+/** `undefined` travels as an absent key; the transform keeps the key in the type. */
+function present<T>(schema: z.ZodType<T>) {
+  return schema.optional().transform((value) => value);
+}
 
 const transportRequest = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("nbd"), socketPath: z.string().startsWith("/").optional() }),
@@ -38,7 +44,7 @@ export const requestSchemas = {
   status: z.object({}),
   attach: z.object({ name, transport: transportRequest, policy: volumePolicySchema }),
   detach: z.object({ name, force: z.boolean() }),
-  snapshot: z.object({ name, snapshot: name }),
+  snapshot: z.object({ name, snapshot: name, uid: present(snapshotUid) }),
   grow: z.object({ name, sizeBytes: count }),
 } as const satisfies Record<Method, z.ZodType>;
 
@@ -46,11 +52,6 @@ const transportInfo = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("nbd"), socketPath: z.string(), uri: z.string() }),
   z.object({ kind: z.literal("ublk"), deviceId: z.int(), devicePath: z.string() }),
 ]);
-
-/** `undefined` travels as an absent key; the transform keeps the key in the type. */
-function present<T>(schema: z.ZodType<T>) {
-  return schema.optional().transform((value) => value);
-}
 
 const shownFault = present(z.object({ code: z.string(), message: z.string() }));
 
@@ -87,9 +88,17 @@ const attachedVolume: z.ZodType<AttachedVolume> = z.object({
   replayedRecords: count,
 });
 
+const waitingVolume = z.object({
+  name,
+  uid: volumeUid,
+  fault: z.object({ code: z.string(), message: z.string() }),
+});
+
 const engineStatus: z.ZodType<EngineStatus> = z.object({
   store: z.string(),
   volumes: z.array(attachedVolume),
+  // An engine of an earlier release does not tell.
+  waiting: z.array(waitingVolume).default([]),
   cache: z.object({
     ramHits: count,
     fileHits: count,
@@ -102,7 +111,7 @@ const engineStatus: z.ZodType<EngineStatus> = z.object({
 
 const snapshotRecord: z.ZodType<SnapshotRecord> = z.object({
   format: z.literal(1),
-  uid: hex32.transform(asSnapshotUid),
+  uid: snapshotUid,
   name,
   volume: volumeUid,
   position: z.object(position),

@@ -14,6 +14,8 @@ const recordSchema = z.object({
   uid: z.string().refine(isHex32).transform(asVolumeUid),
   name: z.string(),
   policy: volumePolicySchema,
+  /** The start of the machine that knows deviceId. */
+  bootId: z.string().default(""),
   transport: z.discriminatedUnion("kind", [
     z.object({ kind: z.literal("nbd"), socketPath: z.string() }),
     /** deviceId null: the kernel chooses. */

@@ -170,6 +170,11 @@ export interface BlockEngine {
     base: VolumeBase,
     events: VolumeEvents,
   ): Promise<BlockVolume>;
+  /**
+   * Ends a ublk device whose server is gone for good: its users get EIO. An absent one is fine, one
+   * that is being served is refused.
+   */
+  abandonUblk(id: number): Promise<void>;
   cacheHas(segment: LogPlace, offset: number): boolean;
   cacheStats(): CacheStats;
   /** REQUIRES that every volume was closed. */

@@ -32,6 +32,8 @@ export type VolumePolicy = z.infer<typeof volumePolicySchema>;
 
 /** What the engine of one node uses of it. */
 export const engineConfigSchema = z.object({
+  /** This node in epoch records; absent: the host's name. */
+  nodeName: z.string().min(1).max(253).optional(),
   /**
    * Journals, the clean cache and local records live below. Class `local` needs a real disk here.
    */

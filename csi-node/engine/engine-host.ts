@@ -8,8 +8,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import { ByteBudget } from "../../core/runtime/byte-budget.ts";
-import { WeirError } from "../../core/runtime/errors.ts";
-import type { VolumeUid } from "../../core/runtime/ids.ts";
+import { FAULTS, WeirError } from "../../core/runtime/errors.ts";
+import type { SnapshotUid, VolumeUid } from "../../core/runtime/ids.ts";
 import type { Logger } from "../../core/runtime/log.ts";
 import type { Clock, Random } from "../../core/runtime/ports.ts";
 import type { ObjectStore } from "../../core/store/object-store.ts";
@@ -39,6 +39,8 @@ export interface EngineHostOptions {
   readonly config: EngineConfig;
   /** Named in epoch records. */
   readonly writer: string;
+  /** Differs after every start of the machine. */
+  readonly bootId: string;
 }
 
 interface Attached {
@@ -47,13 +49,21 @@ interface Attached {
   readonly record: AttachRecord;
 }
 
+/** Served by a former process, and not taken up yet. */
+interface Waiting {
+  readonly record: AttachRecord;
+  readonly fault: WeirError;
+}
+
 const UBLK_DEPTH = 128;
+const RECOVERY_RETRY_MS = 5_000;
 
 export class EngineHost implements EngineApi {
   readonly #options: EngineHostOptions;
   readonly #fetcher: FrameFetcher;
   readonly #records: AttachRecords;
   readonly #attached = new Map<VolumeUid, Attached>();
+  readonly #waiting = new Map<VolumeUid, Waiting>();
   /** One change per volume at a time; a second one is refused at once. */
   readonly #busy = new Set<string>();
 
@@ -73,33 +83,67 @@ export class EngineHost implements EngineApi {
 
   /**
    * Takes up what a former process of this node served. One volume's fault does not stop the
-   * others.
+   * others: it waits, see keepRecovering.
    */
-  async recover(context: CallContext): Promise<readonly { name: string; fault: WeirError }[]> {
-    const faults: { name: string; fault: WeirError }[] = [];
-    for (const record of await this.#records.list()) {
+  async recover(context: CallContext): Promise<void> {
+    for (const record of await this.#records.list()) await this.#takeUp(record, context);
+  }
+
+  /** Tries again what may succeed later, until the signal ends it. */
+  async keepRecovering({ signal }: CallContext): Promise<void> {
+    while (!signal.aborted) {
       try {
-        await this.#attach(record, context);
-      } catch (cause) {
-        const fault =
-          cause instanceof WeirError
-            ? cause
-            : new WeirError("internal", "the volume could not be taken up again", { cause });
-        this.#options.log.error(
-          { volume: record.name, code: fault.code, ...fault.details },
-          fault.message,
-        );
-        faults.push({ name: record.name, fault });
+        await this.#options.clock.sleep(RECOVERY_RETRY_MS, signal);
+      } catch {
+        return;
+      }
+      for (const { record, fault } of this.#waiting.values()) {
+        if (!FAULTS[fault.code].retryable || this.#busy.has(record.name)) continue;
+        await this.#exclusively(record.name, () => this.#takeUp(record, { signal }));
       }
     }
-    return faults;
+  }
+
+  /** Never rejects. */
+  async #takeUp(record: AttachRecord, context: CallContext): Promise<void> {
+    try {
+      await this.#attach(record, { ...context, resume: true });
+    } catch (cause) {
+      const fault =
+        cause instanceof WeirError
+          ? cause
+          : new WeirError("internal", "the volume could not be taken up again", { cause });
+      const isNew = this.#waiting.get(record.uid)?.fault.code !== fault.code;
+      this.#waiting.set(record.uid, { record, fault });
+      if (!isNew) return;
+      const details = { volume: record.name, code: fault.code, ...fault.details };
+      this.#options.log.error(details, fault.message);
+      if (fault.code === "fenced") await this.#abandonDevice(record);
+    }
+  }
+
+  /** A fenced volume's users must not wait for ever: their device ends in EIO (I4). */
+  async #abandonDevice({ name, bootId, transport }: AttachRecord): Promise<void> {
+    if (transport.kind !== "ublk" || transport.deviceId === null) return;
+    if (bootId !== this.#options.bootId) return;
+    try {
+      await this.#options.engine.abandonUblk(transport.deviceId);
+    } catch (cause) {
+      this.#options.log.error({ volume: name, err: cause }, "the fenced device could not be ended");
+    }
   }
 
   async status(): Promise<EngineStatus> {
     const volumes = await Promise.all(
       [...this.#attached.values()].map((attached) => describe(attached)),
     );
-    return { store: this.#options.store.label, volumes, cache: this.#options.engine.cacheStats() };
+    const waiting = [...this.#waiting.values()].map(({ record, fault }) => ({
+      name: record.name,
+      uid: record.uid,
+      fault: { code: fault.code, message: fault.message },
+    }));
+    const { engine, store } = this.#options;
+    return { store: store.label, volumes, waiting, cache: engine.cacheStats() };
   }
 
   attach(
@@ -119,32 +163,15 @@ export class EngineHost implements EngineApi {
           },
         );
       }
-      const record: AttachRecord = {
-        format: 1,
-        uid,
-        name,
-        policy: options.policy,
-        transport:
-          options.transport.kind === "nbd"
-            ? {
-                kind: "nbd",
-                socketPath:
-                  options.transport.socketPath ??
-                  join(this.#options.config.runDirectory, `${name}.nbd`),
-              }
-            : { kind: "ublk", depth: options.transport.depth ?? UBLK_DEPTH, deviceId: null },
-      };
-      return describe(await this.#attach(record, context));
+      const record = this.#newRecord({ ...options, uid, name });
+      return describe(await this.#attach(record, { ...context, resume: false }));
     });
   }
 
   detach(options: { name: string; force: boolean }, context: CallContext): Promise<void> {
     return this.#exclusively(options.name, async () => {
       const attached = this.#byName(options.name);
-      if (attached === undefined)
-        throw new WeirError("not-found", "the volume is not attached here", {
-          details: { name: options.name },
-        });
+      if (attached === undefined) return this.#forget(options);
       const { session, transport } = attached;
       if (!options.force) await session.drain(context);
       if (transport?.kind === "nbd") await session.volume.closeNbd();
@@ -158,12 +185,13 @@ export class EngineHost implements EngineApi {
   }
 
   snapshot(
-    options: { name: string; snapshot: string },
+    options: { name: string; snapshot: string; uid?: SnapshotUid | undefined },
     context: CallContext,
   ): Promise<SnapshotRecord> {
-    return this.#exclusively(options.name, () =>
-      this.#withSession(options.name, context, (session) =>
-        session.snapshot({ name: options.snapshot, signal: context.signal }),
+    const { name, snapshot, uid } = options;
+    return this.#exclusively(name, () =>
+      this.#withSession(name, context, (session) =>
+        session.snapshot({ name: snapshot, uid, signal: context.signal }),
       ),
     );
   }
@@ -192,7 +220,48 @@ export class EngineHost implements EngineApi {
     this.#options.engine.close();
   }
 
-  async #attach(record: AttachRecord, context: CallContext): Promise<Attached> {
+  #newRecord(wanted: {
+    readonly uid: VolumeUid;
+    readonly name: string;
+    readonly transport: TransportRequest;
+    readonly policy: VolumePolicy;
+  }): AttachRecord {
+    const { uid, name, policy, transport } = wanted;
+    const { bootId, config } = this.#options;
+    const common = { format: 1 as const, uid, name, policy, bootId };
+    if (transport.kind === "nbd") {
+      const socketPath = transport.socketPath ?? join(config.runDirectory, `${name}.nbd`);
+      return { ...common, transport: { kind: "nbd", socketPath } };
+    }
+    // The device of a former process still has its users; they go on with whoever serves it.
+    const before = this.#waiting.get(uid)?.record;
+    const device = before?.transport.kind === "ublk" ? before.transport.deviceId : null;
+    const deviceId = before?.bootId === bootId ? device : null;
+    return {
+      ...common,
+      transport: { kind: "ublk", depth: transport.depth ?? UBLK_DEPTH, deviceId },
+    };
+  }
+
+  /**
+   * Detaches what was never taken up again. Unless forced, only a volume that another node owns by
+   * now is let go of: any other may have dirty data in its journal here.
+   */
+  async #forget(options: { name: string; force: boolean }): Promise<void> {
+    const { name, force } = options;
+    const waiting = [...this.#waiting.values()].find(({ record }) => record.name === name);
+    if (waiting === undefined)
+      throw new WeirError("not-found", "the volume is not attached here", { details: { name } });
+    const { record, fault } = waiting;
+    if (!force && fault.code !== "fenced") throw fault;
+    await this.#records.remove(record.uid);
+    this.#waiting.delete(record.uid);
+  }
+
+  async #attach(
+    record: AttachRecord,
+    context: CallContext & { readonly resume: boolean },
+  ): Promise<Attached> {
     const { engine, store, clock, random, log, config, writer } = this.#options;
     await checkJournalPlace({
       directory: config.stateDirectory,
@@ -200,13 +269,14 @@ export class EngineHost implements EngineApi {
     });
     const session = await VolumeSession.attach(
       { engine, store, fetcher: this.#fetcher, clock, random, log, config },
-      { uid: record.uid, writer, policy: record.policy, signal: context.signal },
+      { ...context, uid: record.uid, writer, policy: record.policy },
     );
     try {
       const { transport, served } = await this.#serve(session, record);
       const attached: Attached = { session, transport, record: served };
       await this.#records.write(served);
       this.#attached.set(record.uid, attached);
+      this.#waiting.delete(record.uid);
       return attached;
     } catch (cause) {
       await session.close({ drained: false });
@@ -228,15 +298,17 @@ export class EngineHost implements EngineApi {
         served: record,
       };
     }
-    const recover = transport.deviceId !== null;
+    const { bootId } = this.#options;
+    const survivor = record.bootId === bootId ? transport.deviceId : null;
+    const recover = survivor !== null;
     const device = await session.volume.startUblk({
-      id: transport.deviceId ?? -1,
+      id: survivor ?? -1,
       depth: transport.depth,
       recover,
     });
     return {
       transport: { kind: "ublk", deviceId: device.id, devicePath: `/dev/ublkb${device.id}` },
-      served: { ...record, transport: { ...transport, deviceId: device.id } },
+      served: { ...record, bootId, transport: { ...transport, deviceId: device.id } },
     };
   }
 
@@ -252,7 +324,7 @@ export class EngineHost implements EngineApi {
     const { uid } = await this.#find(name, context);
     const session = await VolumeSession.attach(
       { engine, store, fetcher: this.#fetcher, clock, random, log, config },
-      { uid, writer, policy: volumePolicySchema.parse({}), signal: context.signal },
+      { ...context, uid, writer, policy: volumePolicySchema.parse({}), resume: false },
     );
     let drained = false;
     try {

@@ -58,6 +58,7 @@ interface NativeEngineHandle {
   grow(call: number, volume: number, sizeBytes: number): void;
   fail(call: number, volume: number): void;
   stats(call: number, volume: number): void;
+  abandonUblk(call: number, id: number): void;
   listenNbd(call: number, volume: number, socketPath: string, exportName: string): void;
   closeNbd(call: number, volume: number): void;
   startUblk(call: number, volume: number, id: number, depth: number, recover: boolean): void;
@@ -164,6 +165,10 @@ export class NativeEngine implements BlockEngine {
       );
       throw fault;
     }
+  }
+
+  async abandonUblk(id: number): Promise<void> {
+    await this.#call<void>((call) => this.#handle.abandonUblk(call, id));
   }
 
   cacheHas(segment: LogPlace, offset: number): boolean {

@@ -12,7 +12,7 @@ import { LogWriter } from "../../core/log/log-writer.ts";
 import { openLog, type OpenedLog } from "../../core/log/open-log.ts";
 import { createSnapshot } from "../../core/log/snapshots.ts";
 import type { SnapshotRecord } from "../../core/log/records.ts";
-import { asNonce, type Nonce, type VolumeUid } from "../../core/runtime/ids.ts";
+import { asNonce, type Nonce, type SnapshotUid, type VolumeUid } from "../../core/runtime/ids.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import type { Logger } from "../../core/runtime/log.ts";
 import type { Clock, Random } from "../../core/runtime/ports.ts";
@@ -39,6 +39,8 @@ export interface SessionOptions {
   /** Who attaches, for the epoch record: a node's name. */
   readonly writer: string;
   readonly policy: VolumePolicy;
+  /** Nobody asked for it: `fenced` when another node attached the volume since. */
+  readonly resume: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -116,7 +118,11 @@ export class VolumeSession {
   }
 
   /** Commits everything acknowledged so far, then names that position for ever. */
-  async snapshot(options: { name: string; signal: AbortSignal }): Promise<SnapshotRecord> {
+  async snapshot(options: {
+    name: string;
+    uid?: SnapshotUid | undefined;
+    signal: AbortSignal;
+  }): Promise<SnapshotRecord> {
     const { log } = this.#must();
     this.#throwIfFaulted();
     const cut = await this.#commitCut(options.signal);
@@ -126,6 +132,7 @@ export class VolumeSession {
       random: this.#parts.random,
       signal: options.signal,
       name: options.name,
+      ...(options.uid === undefined ? {} : { uid: options.uid }),
       volume: log.volume,
       position: cut.position,
       checkpoint: cut.checkpoint,
@@ -199,8 +206,7 @@ export class VolumeSession {
 
   async #open(): Promise<void> {
     const { store, clock, random } = this.#parts;
-    const { uid, writer, signal } = this.#options;
-    const log = await openLog({ store, clock, random, signal, volume: uid, writer });
+    const log = await openLog({ store, clock, random, ...this.#options, volume: this.uid });
     const directory = this.#journalDirectory();
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const decision = decideJournal(this.#parts.engine.inspectJournal(directory), log);

@@ -110,4 +110,18 @@ void EngineWrap::ResizeUblk(const Napi::CallbackInfo& info) {
   });
 }
 
+// (call, id)
+void EngineWrap::AbandonUblk(const Napi::CallbackInfo& info) {
+  control_->Post([this, call = CallOf(info), id = VolumeOf(info)] {
+    const Result<UblkControl*> control = Control();
+    const Result<void> gone =
+        control.ok() ? weir::AbandonUblk(*control.value(), id) : Result<void>(control.error());
+    if (gone.ok()) {
+      Done(call);
+    } else {
+      Refuse(call, gone.error());
+    }
+  });
+}
+
 }  // namespace weir::addon

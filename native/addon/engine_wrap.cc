@@ -116,7 +116,8 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::CloseNbd>("closeNbd"),
                       InstanceMethod<&EngineWrap::StartUblk>("startUblk"),
                       InstanceMethod<&EngineWrap::StopUblk>("stopUblk"),
-                      InstanceMethod<&EngineWrap::ResizeUblk>("resizeUblk")});
+                      InstanceMethod<&EngineWrap::ResizeUblk>("resizeUblk"),
+                      InstanceMethod<&EngineWrap::AbandonUblk>("abandonUblk")});
 }
 
 // new Engine({cacheDirectory, ramBytes, fileBytes, uploadNice}, onEvents)

@@ -57,6 +57,7 @@ class EngineWrap final : public Napi::ObjectWrap<EngineWrap> {
   void StartUblk(const Napi::CallbackInfo& info);
   void StopUblk(const Napi::CallbackInfo& info);
   void ResizeUblk(const Napi::CallbackInfo& info);
+  void AbandonUblk(const Napi::CallbackInfo& info);
 
   // The ublk control ring, opened at its first use. Control worker only.
   Result<UblkControl*> Control();

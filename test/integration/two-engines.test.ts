@@ -1,6 +1,7 @@
 // Goal: of two engines on one volume exactly one goes on committing, and the other's guest gets EIO
-// (I4). Method: two nodes in this process over one bucket; the second attaches while the first has
-// a client.
+// (I4); a node that returns never takes back what another one attached meanwhile. Method: two nodes
+// in this process over one bucket; the second attaches while the first has a client, or is away.
+import { rmSync } from "node:fs";
 import { beforeAll, expect, test } from "vitest";
 
 import { createVolume } from "../../core/log/volumes.ts";
@@ -8,7 +9,7 @@ import { realClock, realRandom } from "../../core/runtime/real-ports.ts";
 import { MemoryStore } from "../../core/store/memory-store.ts";
 import { outputOf } from "../../hack/program.ts";
 import { expectLog } from "../support/log-capture.ts";
-import { openNode } from "../support/node-under-test.ts";
+import { makeNodeFolder, openNode } from "../support/node-under-test.ts";
 import { PREPARE_MS, prepareNative } from "../support/native-programs.ts";
 
 beforeAll(prepareNative, PREPARE_MS);
@@ -44,6 +45,42 @@ test("the engine that attached later wins; the former one is fenced and answers 
   const status = (await second.host.status()).volumes[0];
   expect(status?.fault).toBeUndefined();
   expect(status?.committedEpoch).toBe(status?.epoch);
+}, 120_000);
+
+test("a node that returns takes up what is still its own, and only that", async () => {
+  expectLog(/attached the volume while this node was away/u);
+  await using store = new MemoryStore({ clock: realClock });
+  const context = {
+    store,
+    clock: realClock,
+    random: realRandom,
+    signal: AbortSignal.timeout(60_000),
+  };
+  await createVolume({ ...context, name: "kept", sizeBytes: 64 * 1024 * 1024 });
+  await createVolume({ ...context, name: "moved", sizeBytes: 64 * 1024 * 1024 });
+  const folder = makeNodeFolder();
+  {
+    await using lost = openNode({ store, folder, nodeName: "a" });
+    await lost.attach("kept");
+    await lost.attach("moved");
+  }
+  await using other = openNode({ store, nodeName: "b" });
+  const now = await other.attach("moved", { maxDirtyAgeMs: 10 });
+  await using returned = openNode({ store, folder, nodeName: "a" });
+  await returned.host.recover(context);
+  const status = await returned.host.status();
+  expect(status.volumes.map(({ name }) => name)).toEqual(["kept"]);
+  expect(status.waiting.map(({ name, fault }) => [name, fault.code])).toEqual([
+    ["moved", "fenced"],
+  ]);
+  // The new owner was not disturbed.
+  await write(now.uri, 0);
+  await untilCommitted(other);
+  expect((await other.host.status()).volumes[0]?.fault).toBeUndefined();
+  // Nothing of it is left to detach, and a wish is no guess: asked for, it attaches again.
+  await returned.detach("moved");
+  expect((await returned.host.status()).waiting).toEqual([]);
+  rmSync(folder, { recursive: true, force: true });
 }, 120_000);
 
 const untilCommitted = (node: ReturnType<typeof openNode>) =>

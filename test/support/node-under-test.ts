@@ -37,6 +37,7 @@ export interface NodeOptions {
    * A folder that a former node left, to go on with; else a fresh one that is removed at the end.
    */
   readonly folder?: string;
+  readonly nodeName?: string;
 }
 
 /** A fresh folder on a disk: below the cache, because /tmp may be in memory. */
@@ -68,7 +69,8 @@ export function openNode(options: NodeOptions): NodeUnderTest {
     random: realRandom,
     log,
     config,
-    writer: "node-under-test",
+    writer: options.nodeName ?? "node-under-test",
+    bootId: "boot-under-test",
   });
   const context = { signal: AbortSignal.timeout(240_000) };
   return {

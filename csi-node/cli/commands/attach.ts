@@ -146,7 +146,7 @@ function deviceOf(transport: TransportInfo | null): string {
   return transport.kind === "nbd" ? transport.uri : transport.devicePath;
 }
 
-function statusText({ store, volumes, cache }: EngineStatus): readonly string[] {
+function statusText({ store, volumes, waiting, cache }: EngineStatus): readonly string[] {
   const reads = cache.ramHits + cache.fileHits + cache.misses;
   const hits =
     reads === 0 ? "unused" : `${Math.round((100 * (reads - cache.misses)) / reads)}% hits`;
@@ -157,6 +157,7 @@ function statusText({ store, volumes, cache }: EngineStatus): readonly string[] 
       ["NAME", "DEVICE", "SIZE", "DIRTY", "JOURNAL", "POSITION", "CLASS", "STATE"],
       volumes.map((volume) => statusRow(volume)),
     ),
+    ...waiting.map(({ name, fault }) => `${name} was not taken up again: ${fault.message}`),
   ];
 }
 

@@ -41,11 +41,11 @@ export const serve: Command = {
     const host = startEngineHost(cli, { store, log, config });
     try {
       const { random } = cli;
-      const faults = await host.recover({ signal: cli.signal });
+      await host.recover({ signal: cli.signal });
       const server = await ControlServer.listen({ engine: host, socketPath, random, log });
       try {
-        await announce(cli, { host, socketPath, failed: faults.map(({ name }) => name) });
-        await aborted(cli.signal);
+        await announce(cli, { host, socketPath });
+        await host.keepRecovering({ signal: cli.signal });
         cli.out.note("ending");
       } finally {
         await server.close();
@@ -69,14 +69,11 @@ async function refuseSecond(socketPath: string): Promise<void> {
 
 async function announce(
   cli: Cli,
-  found: {
-    readonly host: EngineHost;
-    readonly socketPath: string;
-    readonly failed: readonly string[];
-  },
+  found: { readonly host: EngineHost; readonly socketPath: string },
 ): Promise<void> {
-  const { host, socketPath, failed } = found;
-  const { store, volumes } = await host.status();
+  const { host, socketPath } = found;
+  const { store, volumes, waiting } = await host.status();
+  const failed = waiting.map(({ name }) => name);
   const names = volumes.map(({ name }) => name);
   const lost = failed.length === 0 ? "" : ` failed=${failed.join(",")}`;
   cli.out.result({
@@ -88,11 +85,4 @@ async function announce(
 async function drain(cli: Cli, host: EngineHost): Promise<void> {
   cli.out.note("uploading what is dirty");
   await host.drain({ signal: cli.hurry });
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }

@@ -74,7 +74,7 @@ async function runDelete({ cli, arguments: given }: CommandInput): Promise<void>
   const uid = await withStore(cli, async (context) => {
     const volume = await needVolume(context, name);
     await refuseAttached(cli, volume);
-    await deleteVolume({ ...context, uid: volume.uid, writer: nodeName() });
+    await deleteVolume({ ...context, uid: volume.uid, writer: nodeName(cli.settings.engine) });
     return volume.uid;
   });
   cli.out.result({ json: { name, uid, deleted: true }, text: [`deleted ${name}`] });

@@ -131,4 +131,14 @@ Result<void> ResizeUblk(VolumeServer& server, UblkControl& control) {
   return control.UpdateSize(id, SizeOf(server));
 }
 
+Result<void> AbandonUblk(UblkControl& control, uint32_t id) {
+  const auto info = control.Info(id);
+  if (!info.ok()) return info.error().code == ENODEV ? Result<void>() : info.error();
+  if (info.value().state == UblkState::kLive) {
+    return Error{EBUSY, "the ublk device is being served"};
+  }
+  if (const auto stopped = control.Stop(id); !stopped.ok()) return stopped;
+  return control.Delete(id);
+}
+
 }  // namespace weir

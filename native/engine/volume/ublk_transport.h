@@ -25,5 +25,8 @@ Result<uint32_t> StartUblk(VolumeServer& server, UblkControl& control, const Ubl
 Result<void> StopUblk(VolumeServer& server, UblkControl& control);
 // Tells the kernel the volume's present size. ENOTSUP before Linux 6.16.
 Result<void> ResizeUblk(VolumeServer& server, UblkControl& control);
+// Removes a device whose server is gone and that nobody will recover: waiting I/O ends in EIO. An
+// absent one is fine; EBUSY when it is being served.
+Result<void> AbandonUblk(UblkControl& control, uint32_t id);
 
 }  // namespace weir
