@@ -2,13 +2,15 @@
 // tree as native/build/{release,asan,tsan}. One folder for each compiler and checkout.
 import { createHash } from "node:crypto";
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cache, checkout, nodeFolder } from "./places.ts";
 import { outputOf, runProgram } from "./program.ts";
 
 export const VARIANTS = ["release", "asan", "tsan"] as const;
 export type Variant = (typeof VARIANTS)[number];
+
+const FORGOTTEN_MS = 7 * 86_400_000;
 
 /** `release` holds weir.node as well; the others hold tests and tools only. */
 const variantFlags: Readonly<Record<Variant, readonly string[]>> = {
@@ -48,7 +50,7 @@ export async function buildNative(
 }
 
 /**
- * Points native/build at this checkout's folder in the cache; removes those of deleted checkouts.
+ * Points native/build at this checkout's folder in the cache; removes forgotten ones.
  * Returns the file that builds lock.
  */
 async function linkBuildFolder(): Promise<string> {
@@ -60,9 +62,7 @@ async function linkBuildFolder(): Promise<string> {
   writeFileSync(join(folder, "checkout"), checkout);
   for (const name of readdirSync(builds)) {
     const owner = join(builds, name, "checkout");
-    if (existsSync(owner) && !existsSync(readFileSync(owner, "utf8"))) {
-      rmSync(join(builds, name), { recursive: true });
-    }
+    if (isForgotten(owner)) rmSync(join(builds, name), { recursive: true });
   }
   const link = join(checkout, "native", "build");
   const present = lstatSync(link, { throwIfNoEntry: false });
@@ -71,4 +71,13 @@ async function linkBuildFolder(): Promise<string> {
     symlinkSync(folder, link);
   }
   return join(folder, "lock");
+}
+
+/**
+ * Not built for a week, and its checkout is gone. The time matters: a mount namespace or a guest
+ * may share the cache and not see the checkout.
+ */
+function isForgotten(owner: string): boolean {
+  if (!existsSync(owner) || existsSync(readFileSync(owner, "utf8"))) return false;
+  return Date.now() - statSync(owner).mtimeMs > FORGOTTEN_MS;
 }
