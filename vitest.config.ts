@@ -3,7 +3,7 @@
 import { configDefaults, defineConfig } from "vitest/config";
 
 const s3Tests = ["**/*.s3.test.ts"];
-const integrationTests = ["test/{integration,sim}/**/*.test.ts"];
+const integrationTests = ["test/{integration,sim,kubernetes}/**/*.test.ts"];
 
 function project(name: string, include: string[], exclude: string[], testTimeoutMs: number) {
   return {

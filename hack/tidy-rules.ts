@@ -16,8 +16,8 @@ const MAX_COLUMNS = 100;
 
 const code = /\.(?:ts|cc|h|sh|mjs)$/u;
 const cpp = /\.(?:cc|h)$/u;
-/** Where our words count; the operator and the chart speak Kubernetes' language too. */
-const parts = /^(?:core|csi-node|native)\//u;
+/** Where our words count; core/kube, the operator and the chart speak Kubernetes' language too. */
+const parts = /^(?:core(?!\/kube\/)|csi-node|native)\//u;
 const needsHead = /(?:\.ts|\.h|_test\.cc)$/u;
 
 /** A pattern that must not occur on any line of the files whose path matches. */

@@ -10,6 +10,7 @@ interface FaultClass {
     | "NOT_FOUND"
     | "ALREADY_EXISTS"
     | "FAILED_PRECONDITION"
+    | "OUT_OF_RANGE"
     | "RESOURCE_EXHAUSTED"
     | "ABORTED"
     | "UNAVAILABLE"
@@ -25,6 +26,8 @@ export const FAULTS = {
   "invalid-argument": fault("INVALID_ARGUMENT", "InvalidArgument", "info", false),
   "not-found": fault("NOT_FOUND", "NotFound", "info", false),
   "name-taken": fault("ALREADY_EXISTS", "NameTaken", "info", false),
+  conflict: fault("ALREADY_EXISTS", "Conflict", "info", false),
+  "out-of-range": fault("OUT_OF_RANGE", "OutOfRange", "info", false),
   "in-use": fault("FAILED_PRECONDITION", "InUse", "info", false),
   "store-unavailable": fault("UNAVAILABLE", "StoreUnavailable", "warn", true),
   "store-denied": fault("FAILED_PRECONDITION", "StoreAccessDenied", "error", true),
@@ -41,6 +44,8 @@ export const FAULTS = {
   fenced: fault("ABORTED", "Fenced", "error", false),
   "transport-unavailable": fault("FAILED_PRECONDITION", "TransportUnavailable", "error", false),
   "engine-unavailable": fault("UNAVAILABLE", "EngineUnavailable", "warn", true),
+  "kube-unavailable": fault("UNAVAILABLE", "KubernetesUnavailable", "warn", true),
+  "kube-denied": fault("FAILED_PRECONDITION", "KubernetesAccessDenied", "error", true),
   "deadline-exceeded": fault("DEADLINE_EXCEEDED", "DeadlineExceeded", "warn", true),
   aborted: fault("ABORTED", "Aborted", "info", true),
   internal: fault("INTERNAL", "Internal", "error", false),

@@ -61,6 +61,14 @@ export function abortReason(signal: AbortSignal): WeirError {
   return new WeirError("aborted", "the operation was given up by its caller", { cause: reason });
 }
 
+/** Resolves when the signal aborts, at once when it has. */
+export function whenAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
 /** Throws when the signal has aborted. */
 export function checkAbort(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw abortReason(signal);

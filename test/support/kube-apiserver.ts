@@ -1,0 +1,185 @@
+// A real API server for tests, with an etcd of its own, both on loopback. There are no controllers
+// and no nodes. It ends with the test: `await using server = await startKubeApiServer()`.
+import { type ChildProcess, spawn } from "node:child_process";
+import { generateKeyPairSync, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { writeFileSync } from "node:fs";
+import { request } from "node:https";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { KubeConfig } from "@kubernetes/client-node";
+import { goTools } from "../../hack/tools/go-tool.ts";
+
+const START_TIMEOUT_MS = 90_000;
+const STOP_TIMEOUT_MS = 10_000;
+
+export interface KubeApiServer extends AsyncDisposable {
+  readonly port: number;
+  /** For the server itself, or for a relay to it on another port of loopback. */
+  config(port?: number): KubeConfig;
+  /** Ends the API server and starts it anew on the same data: its memory of changes is gone. */
+  restart(): Promise<void>;
+}
+
+export async function startKubeApiServer(): Promise<KubeApiServer> {
+  const { "kube-apiserver": program } = await goTools("kubernetes", ["kube-apiserver"]);
+  const folder = mkdtempSync(join(tmpdir(), "weir-kube-"));
+  const server = new Server(program, folder, {
+    etcd: await freePort(),
+    peer: await freePort(),
+    api: await freePort(),
+  });
+  try {
+    await server.start();
+    return server;
+  } catch (error) {
+    await server[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+interface Ports {
+  readonly etcd: number;
+  readonly peer: number;
+  readonly api: number;
+}
+
+class Server implements KubeApiServer {
+  readonly #program: string;
+  readonly #folder: string;
+  readonly #ports: Ports;
+  readonly #token = randomBytes(16).toString("hex");
+  #etcd: ChildProcess | undefined;
+  #api: ChildProcess | undefined;
+
+  constructor(program: string, folder: string, ports: Ports) {
+    this.#program = program;
+    this.#folder = folder;
+    this.#ports = ports;
+  }
+
+  get port(): number {
+    return this.#ports.api;
+  }
+
+  config(port: number = this.port): KubeConfig {
+    const config = new KubeConfig();
+    const server = `https://127.0.0.1:${port}`;
+    const caData = readFileSync(this.#certificate).toString("base64");
+    const cluster = { name: "test", server, caData, skipTLSVerify: false };
+    config.loadFromClusterAndUser(cluster, { name: "admin", token: this.#token });
+    return config;
+  }
+
+  async start(): Promise<void> {
+    writeFileSync(this.#file("tokens.csv"), `${this.#token},admin,admin,"system:masters"\n`);
+    const { privateKey } = generateKeyPairSync("rsa", {
+      modulusLength: 2048,
+      privateKeyEncoding: { type: "pkcs1", format: "pem" },
+      publicKeyEncoding: { type: "spki", format: "pem" },
+    });
+    writeFileSync(this.#file("key"), privateKey);
+    this.#etcd = this.#run("etcd", "etcd", this.#etcdArguments());
+    await this.#startApi();
+  }
+
+  async restart(): Promise<void> {
+    await stop(this.#api);
+    await this.#startApi();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await stop(this.#api);
+    await stop(this.#etcd);
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async #startApi(): Promise<void> {
+    const child = this.#run("kube-apiserver", this.#program, this.#apiArguments());
+    this.#api = child;
+    const endMs = performance.now() + START_TIMEOUT_MS;
+    while (performance.now() < endMs && child.exitCode === null) {
+      if (await this.#isReady()) return;
+      await sleep(50);
+    }
+    const log = readFileSync(this.#file("kube-apiserver.log"), "utf8").slice(-4000);
+    throw new Error(`kube-apiserver did not start:\n${log}`);
+  }
+
+  #etcdArguments(): string[] {
+    const client = `http://127.0.0.1:${this.#ports.etcd}`;
+    const peer = `http://127.0.0.1:${this.#ports.peer}`;
+    return [
+      ...["--data-dir", this.#file("etcd"), "--log-level", "warn"],
+      ...["--listen-client-urls", client, "--advertise-client-urls", client],
+      ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer],
+      ...["--initial-cluster", `default=${peer}`],
+    ];
+  }
+
+  #apiArguments(): string[] {
+    return [
+      `--etcd-servers=http://127.0.0.1:${this.#ports.etcd}`,
+      ...["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"],
+      `--secure-port=${this.port}`,
+      `--cert-dir=${this.#file("certificates")}`,
+      "--service-cluster-ip-range=10.0.0.0/24",
+      ...[`--token-auth-file=${this.#file("tokens.csv")}`, "--authorization-mode=RBAC"],
+      "--service-account-issuer=https://kubernetes.default.svc",
+      `--service-account-key-file=${this.#file("key")}`,
+      `--service-account-signing-key-file=${this.#file("key")}`,
+    ];
+  }
+
+  async #isReady(): Promise<boolean> {
+    if (!existsSync(this.#certificate)) return false;
+    const ca = readFileSync(this.#certificate);
+    const headers = { authorization: `Bearer ${this.#token}` };
+    const asked = request({ host: "127.0.0.1", port: this.port, path: "/readyz", ca, headers });
+    asked.end();
+    try {
+      const [answer] = await once(asked, "response");
+      answer.resume();
+      return answer.statusCode === 200;
+    } catch {
+      return false;
+    }
+  }
+
+  #run(name: string, program: string, args: readonly string[]): ChildProcess {
+    const log = openSync(this.#file(`${name}.log`), "a");
+    const child = spawn(program, args, { stdio: ["ignore", log, log] });
+    closeSync(log);
+    process.once("exit", () => child.kill("SIGKILL"));
+    return child;
+  }
+
+  get #certificate(): string {
+    return this.#file("certificates/apiserver.crt");
+  }
+
+  #file(name: string): string {
+    return join(this.#folder, name);
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  if (address === null || typeof address === "string") throw new Error("no port was given");
+  return address.port;
+}
+
+async function stop(child: ChildProcess | undefined): Promise<void> {
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const exit = once(child, "exit");
+  child.kill("SIGTERM");
+  const patience = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+  await exit;
+  clearTimeout(patience);
+}
