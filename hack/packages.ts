@@ -1,4 +1,5 @@
 // The Debian packages that a command needs, with the reason for each; missing ones are installed.
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { outputOf, runProgram } from "./program.ts";
 
 const groups = {
@@ -10,6 +11,10 @@ const groups = {
     "libzstd-dev": "compression of frames",
     "libisal-dev": "crc32c",
     "libgtest-dev": "native unit tests",
+  },
+  proto: {
+    "protobuf-compiler": "protoc, for hack/run proto",
+    "libprotobuf-dev": "the protocol files that csi.proto imports",
   },
   check: {
     "clang-format-14": "the format of native/",
@@ -30,6 +35,18 @@ const groups = {
     "xz-utils": "their modules",
     iproute2: "their network",
   },
+  cluster: {
+    "etcd-server": "the cluster's database",
+    containerd: "runs pods on the nodes, and unpacks images for them",
+    runc: "starts their containers",
+    "containernetworking-plugins": "their network",
+    mmdebstrap: "the base of Weir's image",
+    buildah: "builds Weir's image from its Dockerfile",
+    iproute2: "the cluster's network",
+    curl: "asks whether a server is ready",
+    e2fsprogs: "the disk of images",
+    "util-linux": "nsenter",
+  },
 } as const;
 
 export type PackageGroup = keyof typeof groups;
@@ -48,7 +65,23 @@ export async function ensurePackages(wanted: readonly PackageGroup[]): Promise<v
   }
   console.error(`installing ${missing.join(", ")}`);
   await apt(["update"]);
-  await apt(["install", "--yes", "--no-install-recommends", ...missing]);
+  const allowServices = forbidServices();
+  try {
+    await apt(["install", "--yes", "--no-install-recommends", ...missing]);
+  } finally {
+    allowServices();
+  }
+}
+
+/**
+ * etcd and containerd would start as services of this machine, which nobody asked for: asked by
+ * this file, their packages leave it. Returns what takes it back.
+ */
+function forbidServices(): () => void {
+  const policy = "/usr/sbin/policy-rc.d";
+  if (existsSync(policy)) return () => {};
+  writeFileSync(policy, "#!/bin/sh\nexit 101\n", { mode: 0o755 });
+  return () => rmSync(policy);
 }
 
 async function installedPackages(): Promise<Set<string>> {

@@ -25,8 +25,9 @@ export class FakeClock implements Clock {
     this.#wallOffsetMs = options.wallMs ?? Date.UTC(2030, 0, 1);
   }
 
+  /** Whole, as the machine's; timers may lie between two milliseconds. */
   wallMs(): number {
-    return this.#wallOffsetMs + this.#nowMs;
+    return Math.floor(this.#wallOffsetMs + this.#nowMs);
   }
 
   monotonicMs(): number {

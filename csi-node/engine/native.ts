@@ -93,6 +93,7 @@ const FAULT_BY_ERRNO: Readonly<Record<number, FaultCode>> = {
   19: "transport-unavailable", // ENODEV
   28: "disk-full", // ENOSPC
   74: "journal-corrupt", // EBADMSG
+  95: "transport-unavailable", // ENOTSUP: not with this kernel
 };
 
 function toFault(error: NativeError): WeirError {

@@ -1,0 +1,227 @@
+// Goal: the whole service stands: kubelet finds it by its link, its calls reach engine and mounts
+// and get CSI's codes, readiness says what is missing, a successor takes over without a gap, and
+// the signal ends it. Method: real sockets and HTTP in a temporary folder; engine and mounter are
+// the fakes, kubelet is the generated clients.
+import { credentials, status, type ServiceError } from "@grpc/grpc-js";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import {
+  IdentityClient,
+  NodeClient,
+  NodePublishVolumeRequest,
+  NodeStageVolumeRequest,
+  VolumeCapability,
+} from "../../core/csi/generated/csi.ts";
+import { RegistrationClient } from "../../core/csi/generated/pluginregistration.ts";
+import { WeirError } from "../../core/runtime/errors.ts";
+import { realClock, realRandom } from "../../core/runtime/real-ports.ts";
+import { captureLogs, expectLog } from "../../test/support/log-capture.ts";
+import { parseNodeConfig } from "./config.ts";
+import { runNode } from "./node-process.ts";
+import { DRIVER } from "./node-service.ts";
+import { NodeUnderTest } from "./node-under-test.ts";
+
+let kubelet: string;
+let http: string;
+let node: NodeUnderTest;
+let stops: AbortController[];
+let running: Promise<void>[];
+
+beforeEach(async () => {
+  kubelet = mkdtempSync(join(tmpdir(), "weir-kubelet-"));
+  mkdirSync(join(kubelet, "plugins_registry"), { recursive: true });
+  http = `127.0.0.1:${await freePort()}`;
+  node = new NodeUnderTest();
+  stops = [];
+  running = [];
+});
+
+afterEach(async () => {
+  for (const stop of stops) stop.abort();
+  await Promise.all(running);
+  rmSync(kubelet, { recursive: true });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  const address = server.address();
+  await new Promise((resolve) => {
+    server.close(resolve);
+  });
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+const socketPath = () => join(kubelet, "plugins", DRIVER, "csi.sock");
+
+function start(endpoint = http): AbortController {
+  const config = parseNodeConfig(
+    [
+      ...["--node-name=n1", `--csi-endpoint=unix:${socketPath()}`, `--kubelet-dir=${kubelet}`],
+      ...[`--registration-dir=${join(kubelet, "plugins_registry")}`, "--without-kubernetes"],
+      ...[`--http-endpoint=${endpoint}`],
+    ],
+    { driver: DRIVER, env: {} },
+  );
+  if (config === undefined) throw new Error("no configuration");
+  const stop = new AbortController();
+  stops.push(stop);
+  running.push(
+    runNode({
+      ...{ config, version: "1.2.3", engine: node.engine, mounter: node.mounter, api: undefined },
+      ...{ clock: realClock, random: realRandom, signal: stop.signal },
+      log: pino({}, captureLogs()),
+    }),
+  );
+  return stop;
+}
+
+const links = () =>
+  readdirSync(join(kubelet, "plugins_registry")).filter((name) => !name.startsWith("."));
+
+async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isTrue())) await new Promise(setImmediate);
+}
+
+async function get(path: string): Promise<{ status: number; text: string }> {
+  const response = await fetch(`http://${http}${path}`).catch(() => undefined);
+  return { status: response?.status ?? 0, text: (await response?.text()) ?? "" };
+}
+
+/** As kubelet does with a new socket in its folder. */
+async function register(): Promise<string> {
+  await until(() => links().length === 1);
+  const path = join(kubelet, "plugins_registry", links()[0] ?? "");
+  const client = new RegistrationClient(`unix:${path}`, credentials.createInsecure());
+  const endpoint = await new Promise<string>((resolve, reject) => {
+    client.getInfo({}, (error, info) => (error === null ? resolve(info.endpoint) : reject(error)));
+  });
+  await new Promise((resolve) => {
+    client.notifyRegistrationStatus({ pluginRegistered: true, error: "" }, resolve);
+  });
+  client.close();
+  return endpoint;
+}
+
+type Callback<A> = (error: ServiceError | null, answer: A) => void;
+
+async function call<A>(send: (client: NodeClient, callback: Callback<A>) => unknown): Promise<A> {
+  const client = new NodeClient(`unix:${socketPath()}`, credentials.createInsecure(), {
+    "grpc.use_local_subchannel_pool": 1,
+  });
+  try {
+    return await new Promise<A>((resolve, reject) => {
+      send(client, (error, answer) => (error === null ? resolve(answer) : reject(error)));
+    });
+  } finally {
+    client.close();
+  }
+}
+
+const common = {
+  volumeId: "data",
+  stagingTargetPath: "/staging",
+  volumeCapability: VolumeCapability.fromPartial({
+    accessType: { $case: "mount", value: { fsType: "", mountFlags: [], volumeMountGroup: "" } },
+    accessMode: { mode: 7 },
+  }),
+};
+
+const stage = (volumeId = "data") =>
+  call((client, callback: Callback<unknown>) =>
+    client.nodeStageVolume(NodeStageVolumeRequest.fromPartial({ ...common, volumeId }), callback),
+  );
+const publish = () =>
+  call((client, callback: Callback<unknown>) =>
+    client.nodePublishVolume(
+      NodePublishVolumeRequest.fromPartial({ ...common, targetPath: "/pods/a" }),
+      callback,
+    ),
+  );
+
+test("registers, becomes ready, serves, and counts what it served", async () => {
+  start();
+  await until(async () => (await get("/healthz")).status === 200);
+  expect(await get("/readyz")).toStrictEqual({
+    status: 503,
+    text: "kubelet has not registered the driver yet\n",
+  });
+  expect(await register()).toBe(socketPath());
+  expect((await get("/readyz")).status).toBe(200);
+  const info = await call(
+    (client, callback: Callback<{ nodeId: string; maxVolumesPerNode: bigint }>) =>
+      client.nodeGetInfo({}, callback),
+  );
+  expect(info).toMatchObject({ nodeId: "n1", maxVolumesPerNode: 64n });
+  await expect(publish()).rejects.toMatchObject({ code: status.FAILED_PRECONDITION });
+  await stage();
+  await publish();
+  await expect(stage("unknown")).rejects.toMatchObject({ code: status.NOT_FOUND });
+  const { text } = await get("/metrics");
+  expect(text).toMatch(/csi_operations_seconds_count\{[^}]*NodeStageVolume[^}]*"NOT_FOUND"\} 1/u);
+  expect(text).toContain("weir_node_registered 1");
+  expect((await get("/else")).status).toBe(404);
+});
+
+test("is not ready without an engine, and says so to kubelet as UNAVAILABLE", async () => {
+  expectLog(/RPC failed/u);
+  const fault = new WeirError("engine-unavailable", "no engine is running on this node");
+  node.engine.fail("status", fault);
+  node.engine.fail("attach", fault);
+  start();
+  await register();
+  await until(async () => (await get("/readyz")).text.startsWith("no engine"));
+  await expect(stage()).rejects.toMatchObject({
+    code: status.UNAVAILABLE,
+    details: "no engine is running on this node",
+  });
+});
+
+test("a second call for a volume is ABORTED while the first one runs", async () => {
+  start();
+  await register();
+  const release = node.engine.hold("attach");
+  const first = stage();
+  await until(() => node.engine.callsOf("attach") === 1);
+  await expect(stage()).rejects.toMatchObject({ code: status.ABORTED });
+  release();
+  await first;
+});
+
+test("a successor takes over without another registration", async () => {
+  const first = start();
+  await register();
+  await stage();
+  const before = links();
+  const sockets = ["csi.sock", "reg.sock"].map((name) => join(kubelet, "plugins", DRIVER, name));
+  const inodes = () => sockets.map((path) => statSync(path).ino);
+  const former = inodes();
+  start("");
+  await until(() => inodes().every((ino, index) => ino !== former[index]));
+  first.abort();
+  await running[0];
+  await publish();
+  expect(links()).toStrictEqual(before);
+});
+
+test("identity says who it is and that volumes grow while they are used", async () => {
+  start();
+  await register();
+  const client = new IdentityClient(`unix:${socketPath()}`, credentials.createInsecure());
+  const info = await new Promise((resolve, reject) => {
+    client.getPluginInfo({}, (error, answer) => (error === null ? resolve(answer) : reject(error)));
+  });
+  expect(info).toMatchObject({ name: DRIVER, vendorVersion: "1.2.3" });
+  const probe = await new Promise<boolean | undefined>((resolve, reject) => {
+    client.probe({}, (error, answer) => (error === null ? resolve(answer.ready) : reject(error)));
+  });
+  expect(probe).toBe(true);
+  client.close();
+});

@@ -1,0 +1,122 @@
+// The CSI services that kubelet calls: each RPC is one function of a file of its own; here they
+// get their volume's lock, and nothing else.
+import {
+  IdentityService,
+  NodeExpandVolumeResponse,
+  NodeGetCapabilitiesResponse,
+  NodeGetInfoResponse,
+  NodeService,
+  NodeServiceCapability_RPC_Type as Rpc,
+  PluginCapability_Service_Type as PluginService,
+  PluginCapability_VolumeExpansion_Type as Expansion,
+  GetPluginCapabilitiesResponse,
+  type IdentityServer,
+  type NodeServer,
+} from "../../core/csi/generated/csi.ts";
+import { rpcService, type RpcService } from "../../core/csi/rpc-service.ts";
+import { expand, parseExpand } from "./expand.ts";
+import { parsePublish, parseUnpublish, publish, unpublish } from "./publish.ts";
+import type { NodeParts } from "./served-volume.ts";
+import { parseStage, parseUnstage, stage, unstage } from "./stage.ts";
+import { volumeStats } from "./stats.ts";
+import type { VolumeWork } from "./volume-work.ts";
+
+export const DRIVER = "csi.weir.storage";
+
+export interface NodeIdentity {
+  readonly nodeName: string;
+  /** 0: kubelet's own limits only. */
+  readonly maxVolumes: number;
+  readonly version: string;
+}
+
+const CAPABILITIES = [
+  Rpc.STAGE_UNSTAGE_VOLUME,
+  Rpc.GET_VOLUME_STATS,
+  Rpc.EXPAND_VOLUME,
+  Rpc.SINGLE_NODE_MULTI_WRITER,
+];
+
+export function nodeService(
+  options: NodeParts & {
+    readonly identity: NodeIdentity;
+    readonly work: VolumeWork;
+    /** A volume came to this node, or left it. */
+    readonly onAttachChange: () => void;
+  },
+): RpcService {
+  const { work, identity, mounter, onAttachChange } = options;
+  return rpcService<NodeServer>(NodeService, {
+    nodeStageVolume: async (request, call) => {
+      const wanted = parseStage(request);
+      await work.run({ volumeId: wanted.volumeId, what: "staged", call }, (signal) =>
+        stage(options, wanted, signal),
+      );
+      onAttachChange();
+      return {};
+    },
+    nodeUnstageVolume: async (request, call) => {
+      const wanted = parseUnstage(request);
+      await work.run({ volumeId: wanted.volumeId, what: "unstaged", call }, (signal) =>
+        unstage(options, wanted, signal),
+      );
+      onAttachChange();
+      return {};
+    },
+    nodePublishVolume: async (request, call) => {
+      const wanted = parsePublish(request);
+      await work.run({ volumeId: wanted.volumeId, what: "published", call }, (signal) =>
+        publish(options, wanted, signal),
+      );
+      return {};
+    },
+    nodeUnpublishVolume: async (request, call) => {
+      const wanted = parseUnpublish(request);
+      await work.run({ volumeId: wanted.volumeId, what: "unpublished", call }, () =>
+        unpublish(options, wanted),
+      );
+      return {};
+    },
+    nodeExpandVolume: async (request, call) => {
+      const wanted = parseExpand(request);
+      const sizeBytes = await work.run(
+        { volumeId: wanted.volumeId, what: "expanded", call },
+        (signal) => expand(options, wanted, signal),
+      );
+      return NodeExpandVolumeResponse.fromPartial({ capacityBytes: BigInt(sizeBytes) });
+    },
+    nodeGetVolumeStats: (request) => volumeStats(mounter, request),
+    nodeGetCapabilities: () =>
+      Promise.resolve(
+        NodeGetCapabilitiesResponse.fromPartial({
+          capabilities: CAPABILITIES.map((type) => ({
+            type: { $case: "rpc" as const, value: { type } },
+          })),
+        }),
+      ),
+    nodeGetInfo: () =>
+      Promise.resolve(
+        NodeGetInfoResponse.fromPartial({
+          nodeId: identity.nodeName,
+          maxVolumesPerNode: BigInt(identity.maxVolumes),
+        }),
+      ),
+  });
+}
+
+export function identityService({ version }: { readonly version: string }): RpcService {
+  return rpcService<IdentityServer>(IdentityService, {
+    getPluginInfo: () => Promise.resolve({ name: DRIVER, vendorVersion: version, manifest: {} }),
+    getPluginCapabilities: () =>
+      Promise.resolve(
+        GetPluginCapabilitiesResponse.fromPartial({
+          capabilities: [
+            { type: { $case: "service", value: { type: PluginService.CONTROLLER_SERVICE } } },
+            { type: { $case: "volumeExpansion", value: { type: Expansion.ONLINE } } },
+          ],
+        }),
+      ),
+    // Says only that this process answers: whoever restarts it would not heal the engine.
+    probe: () => Promise.resolve({ ready: true }),
+  });
+}

@@ -1,0 +1,134 @@
+// What a node says about a volume in its Volume's status: pure, from the engine's words to fields
+// and conditions.
+import { FAULTS, type FaultCode } from "../../core/runtime/errors.ts";
+import { isoSeconds } from "../../core/runtime/iso-time.ts";
+import { nextCondition, type Condition, type ConditionContent } from "../../crds/conditions.ts";
+import { formatQuantity } from "../../crds/quantity.ts";
+import type { VolumeStatus } from "../../crds/volume.ts";
+import type { AttachedVolume } from "../control/engine-api.ts";
+
+/** Uploads of an idle volume begin after seconds; beyond this something holds them up. */
+const LATE_MS = 60_000;
+
+interface Shown {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** The fields that are this node's to write, and its two conditions. */
+export interface VolumeReport {
+  readonly fields: Pick<VolumeStatus, "size" | "position" | "dirtyBytes" | "atRiskSince">;
+  readonly healthy: ConditionContent;
+  readonly stable: ConditionContent;
+}
+
+export function reportAttached(volume: AttachedVolume, options: { wallMs: number }): VolumeReport {
+  const { dirtyBytes, dirtyAgeMs, fault, trouble } = volume;
+  const isDirty = dirtyBytes > 0;
+  const sinceMs = options.wallMs - dirtyAgeMs;
+  return {
+    fields: {
+      size: formatQuantity(volume.sizeBytes),
+      position: { epoch: volume.committedEpoch, seq: volume.committedSeq },
+      dirtyBytes,
+      ...(isDirty ? { atRiskSince: isoSeconds(sinceMs) } : {}),
+    },
+    healthy: fault === undefined ? HEALTHY : unhealthy(fault),
+    stable: isDirty ? dirty(dirtyAgeMs > LATE_MS ? trouble : undefined) : STABLE,
+  };
+}
+
+/** A volume whose device waits for the engine to take it up: the facts stay as they were. */
+export function reportWaiting(fault: Shown, present: VolumeStatus | undefined): VolumeReport {
+  return {
+    fields: keptFields(present),
+    healthy: unhealthy(fault),
+    stable: dirty(fault),
+  };
+}
+
+/** A volume that was detached here: that ends only when everything is in the bucket. */
+export function reportDetached(present: VolumeStatus | undefined): VolumeReport {
+  const { size, position } = keptFields(present);
+  return {
+    fields: {
+      ...(size === undefined ? {} : { size }),
+      ...(position === undefined ? {} : { position }),
+      dirtyBytes: 0,
+    },
+    healthy: HEALTHY,
+    stable: STABLE,
+  };
+}
+
+/** The status as the node's manager applies it: what is left out would be taken away. */
+export function statusOf(
+  report: VolumeReport,
+  options: {
+    readonly present: readonly Condition[] | undefined;
+    readonly observedGeneration: number | undefined;
+    readonly wallMs: number;
+  },
+): object {
+  const { present, observedGeneration } = options;
+  const now = isoSeconds(options.wallMs);
+  const conditions = [report.healthy, report.stable].map((content) =>
+    nextCondition({ present, content: { ...content, observedGeneration }, now }),
+  );
+  return { ...report.fields, conditions };
+}
+
+/** What must be told at once; the numbers may wait. */
+export function isUrgent(report: VolumeReport, before: VolumeReport | undefined): boolean {
+  if (before === undefined) return true;
+  return (
+    report.healthy.reason !== before.healthy.reason ||
+    (report.stable.reason !== before.stable.reason && report.stable.reason !== "Dirty")
+  );
+}
+
+const HEALTHY: ConditionContent = {
+  type: "Healthy",
+  status: "True",
+  reason: "Healthy",
+  message: "The volume answers.",
+};
+
+const STABLE: ConditionContent = {
+  type: "Stable",
+  status: "True",
+  reason: "Stable",
+  message: "Everything that was written is in the bucket.",
+};
+
+function unhealthy({ code, message }: Shown): ConditionContent {
+  return { type: "Healthy", status: "False", reason: reasonOf(code), message };
+}
+
+function dirty(trouble: Shown | undefined): ConditionContent {
+  return {
+    type: "Stable",
+    status: "False",
+    reason: trouble === undefined ? "Dirty" : reasonOf(trouble.code),
+    message: trouble?.message ?? "Some writes are on this node only; they are being uploaded.",
+  };
+}
+
+/** A code of a newer engine has no reason in this release's table. */
+function reasonOf(code: string): string {
+  return isFaultCode(code) ? FAULTS[code].reason : "Fault";
+}
+
+function isFaultCode(code: string): code is FaultCode {
+  return Object.hasOwn(FAULTS, code);
+}
+
+function keptFields(present: VolumeStatus | undefined): VolumeReport["fields"] {
+  const { size, position, dirtyBytes, atRiskSince } = present ?? {};
+  return {
+    ...(size === undefined ? {} : { size }),
+    ...(position === undefined ? {} : { position }),
+    ...(dirtyBytes === undefined ? {} : { dirtyBytes }),
+    ...(atRiskSince === undefined ? {} : { atRiskSince }),
+  };
+}
