@@ -1,5 +1,5 @@
-// One fio run against an NBD socket: its figures, and the processor time the server spent per
-// request.
+// One fio run against an NBD socket, and the figures of any fio run: what it reports, and the
+// processor time the server spent per request.
 import { readFileSync } from "node:fs";
 import { outputOf } from "../program.ts";
 
@@ -10,7 +10,9 @@ export interface FioJob {
   readonly depth: number;
   /** A flush after every so many writes. */
   readonly flushEvery?: number;
+  /** A run ends after so long, or when it has transferred ioBytes. */
   readonly seconds: number;
+  readonly ioBytes: number;
   readonly sizeBytes: number;
 }
 
@@ -23,7 +25,7 @@ export interface FioFigures {
 }
 
 /** Ticks per second of /proc/PID/stat: fixed by the kernel's user interface. */
-const TICKS_PER_SECOND = 100;
+export const TICKS_PER_SECOND = 100;
 
 export async function runFio(
   job: FioJob,
@@ -34,19 +36,27 @@ export async function runFio(
     [
       ...["fio", `--name=${job.name}`, "--ioengine=nbd", `--uri=${target.uri}`],
       ...[`--rw=${job.rw}`, `--bs=${job.blockBytes}`, `--iodepth=${job.depth}`],
-      ...[`--size=${job.sizeBytes}`, "--time_based", `--runtime=${job.seconds}`],
+      ...[`--size=${job.sizeBytes}`, `--io_size=${job.ioBytes}`],
+      `--runtime=${job.seconds}`,
       ...(job.flushEvery === undefined ? [] : [`--fsync=${job.flushEvery}`]),
       ...["--randrepeat=0", "--norandommap", "--refill_buffers", "--output-format=json"],
     ],
     { timeoutMs: (job.seconds + 60) * 1000 },
   );
-  const side = parse(text)[job.rw.endsWith("read") ? "read" : "write"];
-  const requests = Math.max(side.total_ios, 1);
+  return figuresOf(text, { rw: job.rw, serverSeconds: cpuSeconds(target.pid) - before });
+}
+
+/** Of fio's JSON report; `serverSeconds` is the processor time the server used meanwhile. */
+export function figuresOf(
+  text: string,
+  run: { readonly rw: FioJob["rw"]; readonly serverSeconds: number },
+): FioFigures {
+  const side = parse(text)[run.rw.endsWith("read") ? "read" : "write"];
   return {
     iops: side.iops,
     meanUs: side.clat_ns.mean / 1000,
     p99Us: (side.clat_ns.percentile?.["99.000000"] ?? 0) / 1000,
-    serverCpuUs: ((cpuSeconds(target.pid) - before) * 1e6) / requests,
+    serverCpuUs: (run.serverSeconds * 1e6) / Math.max(side.total_ios, 1),
   };
 }
 

@@ -20,18 +20,20 @@ function report(content: unknown): string {
   return file;
 }
 
-const gtest = (tests: number, failures: number, disabled: number) =>
-  report({ tests, failures, disabled });
+const gtest = (failures: number, ...results: readonly string[]) =>
+  report({ failures, testsuites: [{ testsuite: results.map((result) => ({ result })) }] });
+const C = "COMPLETED";
 const vitest = (numTotalTests: number, numPassedTests: number, success: boolean) =>
   report({ numTotalTests, numPassedTests, success });
 
 test.each([
-  ["all good", countGtest(gtest(9, 0, 0), 0), { passed: 9, failed: 0 }],
-  ["two failed", countGtest(gtest(9, 2, 0), 1), { passed: 7, failed: 2 }],
-  ["one disabled", countGtest(gtest(9, 0, 1), 0), { passed: 8, failed: 1 }],
-  ["sanitizer report at exit", countGtest(gtest(9, 0, 0), 66), { passed: 9, failed: 1 }],
+  ["all good", countGtest(gtest(0, C, C, C), 0), { passed: 3, failed: 0 }],
+  ["two failed", countGtest(gtest(2, C, C, C), 1), { passed: 1, failed: 2 }],
+  ["one disabled", countGtest(gtest(0, C, "SUPPRESSED"), 0), { passed: 1, failed: 1 }],
+  ["one skipped", countGtest(gtest(0, C, "SKIPPED"), 0), { passed: 1, failed: 1 }],
+  ["sanitizer report at exit", countGtest(gtest(0, C), 66), { passed: 1, failed: 1 }],
   ["crash before the report", countGtest(join(folder, "none"), 139), { passed: 0, failed: 1 }],
-  ["nothing ran", countGtest(gtest(0, 0, 0), 0), { passed: 0, failed: 1 }],
+  ["nothing ran", countGtest(gtest(0), 0), { passed: 0, failed: 1 }],
 ])("GoogleTest: %s", (_, counts, expected) => {
   expect(counts).toEqual(expected);
 });

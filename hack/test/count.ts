@@ -4,7 +4,10 @@ import { existsSync, readFileSync } from "node:fs";
 import { z } from "zod";
 import type { Counts } from "./suite.ts";
 
-const Gtest = z.object({ tests: z.number(), failures: z.number(), disabled: z.number() });
+const Gtest = z.object({
+  failures: z.number(),
+  testsuites: z.array(z.object({ testsuite: z.array(z.object({ result: z.string() })) })),
+});
 const Vitest = z.object({
   numTotalTests: z.number(),
   numPassedTests: z.number(),
@@ -17,8 +20,11 @@ export function countGtest(file: string, exitCode: number): Counts {
   if (report === undefined) {
     return { passed: 0, failed: 1 };
   }
-  const unsuccessful = report.failures + report.disabled;
-  return settle({ passed: report.tests - unsuccessful, failed: unsuccessful }, exitCode === 0);
+  const results = report.testsuites.flatMap(({ testsuite }) => testsuite);
+  // Failed ones are COMPLETED as well; skipped, suppressed and disabled ones are not.
+  const notRun = results.filter(({ result }) => result !== "COMPLETED").length;
+  const failed = report.failures + notRun;
+  return settle({ passed: results.length - failed, failed }, exitCode === 0);
 }
 
 /** vitest's JSON reporter. A file that cannot be loaded has no tests, but spoils `success`. */

@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildNative, nativeFolder, type Variant } from "../native-build.ts";
 import { checkout } from "../places.ts";
-import { goTool } from "../tools/go-tool.ts";
+import { ensurePackages } from "../packages.ts";
+import { goTool, goTools } from "../tools/go-tool.ts";
 import { runInGuest } from "../vm/guest.ts";
 import { KERNELS, type KernelName } from "../vm/kernels.ts";
 import { countGtest, countLines, countVitest } from "./count.ts";
@@ -22,17 +23,42 @@ export const suites: readonly Suite[] = [
   tool("unused code", "knip"),
   tool("tidy", "node", "hack/tidy.ts"),
   vitest({ area: "static", name: "tests of the house", folders: ["hack"], fast: true }),
+  tool("generated CRDs", "node", "hack/crds.ts", "--check"),
+  { ...tool("generated protocols", "node", "hack/proto.ts", "--check"), fast: false },
   native("release", { fast: true, timeLimitMs: 5 * minutes }),
   vitest({ area: "volume", name: "TypeScript", folders: ["core", "csi-node", "test"], fast: true }),
+  vitest({
+    area: "kubernetes",
+    name: "TypeScript of Kubernetes",
+    folders: ["crds", "operator"],
+    fast: true,
+  }),
   withS3({ area: "volume", name: "TypeScript with S3", project: "s3", fast: false }),
-  withS3({ area: "volume", name: "whole processes", project: "integration", fast: false }),
-  vitest({ area: "volume", name: "whole processes", project: "integration", fast: false }),
+  withS3({
+    area: "volume",
+    name: "whole processes",
+    project: "integration",
+    folders: ["test/integration"],
+    fast: false,
+  }),
+  withApiServer({
+    area: "kubernetes",
+    name: "real API server",
+    project: "integration",
+    folders: ["test/kubernetes"],
+    fast: false,
+  }),
   native("asan", { fast: false, timeLimitMs: 20 * minutes }),
   native("tsan", { fast: false, timeLimitMs: 20 * minutes, only: THREADED }),
+  {
+    ...tool("lint of native", "node", "hack/native-lint.ts"),
+    fast: false,
+    timeLimitMs: 30 * minutes,
+  },
   ...KERNELS.map((kernel) =>
     guest({ area: "volume", name: "guest", script: "test/vm/smoke.sh", kernel }),
   ),
-  ...KERNELS.map((kernel) =>
+  ...KERNELS.flatMap((kernel) => [
     guest({
       area: "volume",
       name: "ublk volume",
@@ -40,7 +66,14 @@ export const suites: readonly Suite[] = [
       kernel,
       memoryMiB: 6144,
     }),
-  ),
+    guest({
+      area: "volume",
+      name: "ublk kill",
+      script: "test/vm/ublk-kill.sh",
+      kernel,
+      memoryMiB: 6144,
+    }),
+  ]),
 ];
 
 /** A program that says by its exit status whether all is well. */
@@ -115,6 +148,19 @@ function withS3(options: Parameters<typeof vitest>[0]): Suite {
     ...suite,
     async run(context) {
       await goTool("versitygw");
+      return suite.run(context);
+    },
+  };
+}
+
+/** As vitest, with the API server built before. */
+function withApiServer(options: Parameters<typeof vitest>[0]): Suite {
+  const suite = vitest(options);
+  return {
+    ...suite,
+    async run(context) {
+      await ensurePackages(["cluster"]);
+      await goTools("kubernetes", ["kube-apiserver"]);
       return suite.run(context);
     },
   };

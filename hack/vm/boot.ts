@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { checkout } from "../places.ts";
 import { runProgram } from "../program.ts";
 import type { Kernel } from "./kernels.ts";
+import { findQemu } from "./qemu.ts";
 
 export interface BootOptions {
   readonly kernel: Kernel;
@@ -39,8 +40,12 @@ export interface GuestEnd {
   readonly bootSeconds: number | undefined;
 }
 
-const kernelFault =
-  /\b(?:BUG:|WARNING:|Oops|Kernel panic|protection fault|unable to handle|blocked for more)/u;
+/** Of the kernel, or of a program that died without having a chance to say so. */
+const kernelFaults = [
+  ...["BUG:", "WARNING:", "Oops", "Kernel panic", "protection fault", "unable to handle"],
+  ...["blocked for more", "segfault at", "trap invalid opcode", "Out of memory: Killed"],
+];
+const kernelFault = new RegExp(String.raw`\b(?:${kernelFaults.join("|")})`, "u");
 
 /** Boots, runs the script, powers off. The guest is gone when this returns, whatever happened. */
 export async function boot(options: BootOptions): Promise<GuestEnd> {
@@ -56,9 +61,12 @@ export async function boot(options: BootOptions): Promise<GuestEnd> {
   writeFileSync(disk, "");
   truncateSync(disk, (options.diskMiB ?? 8192) * 1024 * 1024);
   const console = join(folder, "console");
+  const paths = { share, disk, console };
+  const program = await findQemu();
   try {
     const end = await runProgram({
-      command: qemu(options, { share, disk, console }),
+      // The guest must not outlive us, not even when we are killed.
+      command: ["setpriv", "--pdeathsig", "KILL", ...program, ...machine(options, paths)],
       timeoutMs: options.timeoutMs,
       output: { file: join(folder, "qemu") },
     });
@@ -80,7 +88,7 @@ function settings(options: BootOptions): string {
   return lines.join("");
 }
 
-function qemu(
+function machine(
   options: BootOptions,
   paths: { share: string; disk: string; console: string },
 ): string[] {
@@ -95,10 +103,10 @@ function qemu(
       ? ["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]
       : ["-nic", "none"];
   return [
-    // The guest must not outlive us, not even when we are killed.
-    ...["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"],
     ...["-machine", `q35,accel=${options.accelerator}`],
-    ...["-cpu", options.accelerator === "kvm" ? "host" : "max"],
+    // V8 guards its code with protection keys where it finds them; emulated, each change of them
+    // empties the translation cache of addresses.
+    ...["-cpu", options.accelerator === "kvm" ? "host" : "max,-pku"],
     ...["-smp", String(cpus), "-m", String(memoryMiB)],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
     ...["-serial", `file:${paths.console}`],

@@ -41,7 +41,7 @@ std::string CheckCut(const Image& image, const Model& model, const Expectation& 
                      const Plan& plan, Totals& totals, std::mt19937_64& random) {
   SimStorage storage(image);
   uint64_t tail = 0;
-  const std::string wrong = CheckSurvivors(storage, model, expected, &tail);
+  std::string wrong = CheckSurvivors(storage, model, expected, &tail);
   ++totals.states;
   ++totals.lives[plan.life];
   if (!wrong.empty()) return wrong;
@@ -59,7 +59,7 @@ std::string CheckCut(const Image& image, const Model& model, const Expectation& 
 std::string RunLife(const Image& image, const Model& model, const Plan& plan, Totals& totals) {
   SimStorage storage(image);
   JournalUnderTest under_test(storage, model, plan.seed);
-  if (const std::string wrong = under_test.Open(); !wrong.empty()) return wrong;
+  if (std::string wrong = under_test.Open(); !wrong.empty()) return wrong;
   for (size_t step = 0; step < plan.steps; ++step) {
     if (!under_test.Step()) return "the journal refused without a fault";
   }

@@ -51,7 +51,7 @@ TEST(JournalWritePattern, OneWholePageWritePerCommit) {
   }
 }
 
-// Parts beyond IOV_MAX are cut between pages; what lies on disk is the same.
+// A large commit is written in pieces of whole pages; what lies on disk is the same.
 TEST(JournalWritePattern, CutsLargeCommitsBetweenPages) {
   SimStorage storage;
   std::vector<JournalRecord> records;
@@ -67,7 +67,7 @@ TEST(JournalWritePattern, CutsLargeCommitsBetweenPages) {
     }
     ASSERT_TRUE(journal->Commit().ok());
     const auto writes = WritesSince(storage, before);
-    EXPECT_EQ(writes.size(), 4U);  // 6 x (1 + 2 x 256) parts and a header page, 1024 at a time
+    EXPECT_EQ(writes.size(), 25U);  // 6 x (2 x 64 + 256 x 4104) bytes and a header page, by 256 KiB
     uint64_t next = 0;
     for (const SimOp* write : writes) {
       EXPECT_EQ(write->offset, next);
@@ -135,6 +135,50 @@ TEST(JournalWritePattern, AWriterThatWaitsGetsAFileThatIsOnlyReserved) {
   }
   before = storage.op_count();
   while (!journal->CanStage(4)) journal->OnReady();
+  EXPECT_EQ(ZeroedBytes(storage, before), 0U);
+}
+
+// Sync, commit, sync, commit: the first file is merely reserved, so its next piece is written with
+// zeros once per MiB; without syncs nothing but records is written.
+TEST(JournalWritePattern, ZerosAreWrittenAheadInReservedSpaceOfAJournalThatIsSynced) {
+  constexpr uint32_t kPiece = 1U << 20;
+  constexpr uint32_t kRecordBytes = 64 + 4 * kJournalBlockStride;
+  const Bytes data(4 * kBlockBytes, std::byte{0x42});
+  for (const bool synced : {false, true}) {
+    SimStorage storage;
+    const auto journal = OpenBig(storage);
+    uint32_t end = 4096;
+    const size_t before = storage.op_count();
+    while (end + kRecordBytes < 3 * kPiece) {
+      (void)journal->StageWrite(0, 4, data.data());
+      ASSERT_TRUE(journal->Commit().ok());
+      end += kRecordBytes;
+      if (!synced) continue;
+      for (const int fd : journal->sync_fds()) ASSERT_TRUE(storage.Sync(fd).ok());
+      journal->MarkSynced(journal->committed_seq());
+    }
+    EXPECT_EQ(ZeroedBytes(storage, before), synced ? 3 * kPiece : 0U);
+    EXPECT_EQ(journal->oldest_file().last_seq, (end - 4096) / kRecordBytes);
+  }
+}
+
+// The spare was filled with zeros, so nothing is written ahead in it.
+TEST(JournalWritePattern, NoZerosAreWrittenAheadInAFileThatIsFullOfThem) {
+  SimStorage storage;
+  const auto journal = OpenBig(storage);
+  const Bytes data(4 * kBlockBytes, std::byte{0x42});
+  const auto write_and_sync = [&] {
+    const JournalRecord record = journal->StageWrite(0, 4, data.data());
+    ASSERT_TRUE(journal->Commit().ok());
+    for (const int fd : journal->sync_fds()) ASSERT_TRUE(storage.Sync(fd).ok());
+    journal->MarkSynced(record.seq);
+  };
+  write_and_sync();
+  journal->OnReady();
+  while (!journal->oldest_file().sealed) write_and_sync();
+  for (int i = 0; i < 10; ++i) journal->OnReady();  // what the background does, it does here
+  const size_t before = storage.op_count();
+  for (int i = 0; i < 200; ++i) write_and_sync();
   EXPECT_EQ(ZeroedBytes(storage, before), 0U);
 }
 

@@ -35,8 +35,9 @@ Options Parse(int argc, char** argv) {
     const std::string name = argv[i];
     if (name == "--file") options.file = argv[i + 1];
     if (name == "--size") options.size = std::strtoull(argv[i + 1], nullptr, 10);
-    if (name == "--ops") options.ops = std::atoi(argv[i + 1]);
-    if (name == "--seed") options.seed = static_cast<uint32_t>(std::atoi(argv[i + 1]));
+    if (name == "--ops") options.ops = static_cast<int>(std::strtol(argv[i + 1], nullptr, 10));
+    if (name == "--seed")
+      options.seed = static_cast<uint32_t>(std::strtoul(argv[i + 1], nullptr, 10));
   }
   if (options.file.empty()) {
     std::fprintf(stderr, "usage: fsx --file F [--size BYTES] [--ops N] [--seed X]\n");

@@ -1,29 +1,26 @@
 #include "engine/journal/appender.h"
 
 #include <algorithm>
-#include <climits>
 #include <cstring>
 
 #include "engine/base/check.h"
+#include "engine/journal/prepare.h"
 
 namespace weir::journal {
 namespace {
 
-alignas(kPageBytes) constinit std::array<std::byte, kPageBytes> zero_page{};
-
-iovec PartOf(const std::byte* data, size_t bytes) {
-  return {const_cast<std::byte*>(data), bytes};  // pwritev only reads
-}
+// Whole pages; small enough to stay in a core's second-level cache.
+constexpr size_t kGatherBytes = 256U << 10;
 
 }  // namespace
 
 Appender::Appender(JournalDisk& disk, FileSet& files, const Uid& volume, uint64_t epoch)
-    : disk_(disk), files_(files), volume_(volume), epoch_(epoch) {}
+    : disk_(disk), files_(files), volume_(volume), epoch_(epoch), gather_(kGatherBytes) {}
 
 void Appender::Begin(uint64_t tail_seq, std::span<const std::byte> tail_page) {
   next_seq_ = tail_seq + 1;
   committed_seq_ = tail_seq;
-  std::copy(tail_page.begin(), tail_page.end(), tails_[tail_].begin());
+  std::copy(tail_page.begin(), tail_page.end(), tail_.begin());
 }
 
 bool Appender::CanStage(uint32_t data_blocks) const noexcept {
@@ -38,6 +35,7 @@ JournalFile* Appender::FileFor(uint32_t bytes) {
   WEIR_CHECK(files_.FitsEmpty(bytes));
   if (!files_.live().empty() && !files_.live().back()->sealed) {
     files_.live().back()->sealed = true;
+    files_.live().back()->written_to = kAllWritten;
     full_.push_back(files_.live().back());
   }
   return files_.Activate(next_seq_);
@@ -89,91 +87,91 @@ Result<void> Appender::Commit() {
 }
 
 Result<void> Appender::CommitFile(std::span<const Staged> records) {
-  const JournalFile& file = *records.front().file;
+  JournalFile& file = *records.front().file;
   const uint32_t first = records.front().offset;
   const uint32_t end = records.back().offset + RecordBytes(records.back().blocks);
-  parts_.clear();
   const bool begins_file = first == kFileHeaderBytes && file.laps.size() == 1;
-  GatherHead(file, first);
+  gather_fd_ = file.fd.get();
+  gather_offset_ = begins_file ? 0 : PageDown(first);
+  gathered_ = 0;
+  gather_result_ = {};
+  if (begins_file) {
+    GatherFileHeader(file);
+  } else {
+    Gather(tail_.data(), first - PageDown(first));
+  }
   for (const Staged& record : records) GatherRecord(record);
-  KeepTail(end);
-  if (PageUp(end) > end) parts_.push_back(PartOf(zero_page.data(), PageUp(end) - end));
-  return WriteParts(file.fd.get(), begins_file ? 0 : PageDown(first));
+  const uint32_t held = end - PageDown(end);
+  if (held > 0) {
+    std::byte* const page = gather_.data() + (gathered_ - held);
+    std::memcpy(tail_.data(), page, held);
+    std::memset(page + held, 0, kPageBytes - held);
+    gathered_ += kPageBytes - held;
+  }
+  PutGathered();
+  return gather_result_.ok() ? ZeroAhead(file, PageUp(end)) : gather_result_;
 }
 
-// What lies between the write's first page boundary and its first record: the header page of a new
-// file, or the bytes that the last page already holds.
-void Appender::GatherHead(const JournalFile& file, uint32_t first_offset) {
-  if (first_offset == kFileHeaderBytes && file.laps.size() == 1) {
-    FileHeader header;
-    header.number = file.number;
-    header.journal_id = files_.journal_id();
-    header.volume = volume_;
-    header.first_seq = file.first_seq;
-    header.file_bytes = files_.file_bytes();
-    SealStruct(header);
-    std::memcpy(file_header_.data(), &header, sizeof(header));
-    parts_.push_back(PartOf(file_header_.data(), file_header_.size()));
-    return;
-  }
-  const uint32_t held = first_offset - PageDown(first_offset);
-  if (held > 0) parts_.push_back(PartOf(tails_[tail_].data(), held));
+// The sync of a first write into reserved space has to commit metadata of the file system as well.
+// Once somebody syncs, a piece behind the records is written with zeros, so that this happens once
+// per piece and not for every sync. Who only appends is not slowed by it.
+Result<void> Appender::ZeroAhead(JournalFile& file, uint32_t end) {
+  if (end <= file.written_to) return {};
+  file.written_to = end;
+  if (!synced_ || end == files_.file_bytes()) return {};
+  synced_ = false;
+  const uint32_t bytes = std::min(kZerosBytesMax, files_.file_bytes() - end);
+  file.written_to = end + bytes;
+  return WriteZeros(disk_, file.fd.get(), end, bytes);
+}
+
+void Appender::GatherFileHeader(const JournalFile& file) {
+  FileHeader header;
+  header.number = file.number;
+  header.journal_id = files_.journal_id();
+  header.volume = volume_;
+  header.first_seq = file.first_seq;
+  header.file_bytes = files_.file_bytes();
+  SealStruct(header);
+  std::memset(gather_.data(), 0, kFileHeaderBytes);
+  std::memcpy(gather_.data(), &header, sizeof(header));
+  gathered_ = kFileHeaderBytes;
 }
 
 void Appender::GatherRecord(const Staged& record) {
   const std::byte* meta = meta_.data() + record.meta;
-  if (record.data == nullptr) {
-    parts_.push_back(PartOf(meta, sizeof(RecordHeader)));
-    return;
-  }
-  // The header and the first block's prefix lie together in meta_ as they do in the file.
-  size_t bytes = sizeof(RecordHeader) + sizeof(BlockPrefix);
-  for (uint32_t i = 0; i < record.blocks; ++i) {
-    parts_.push_back(PartOf(meta, bytes));
-    parts_.push_back(PartOf(record.data + static_cast<size_t>(i) * kBlockBytes, kBlockBytes));
-    meta += bytes;
-    bytes = sizeof(BlockPrefix);
+  Gather(meta, sizeof(RecordHeader));
+  meta += sizeof(RecordHeader);
+  if (record.data == nullptr) return;
+  for (uint32_t i = 0; i < record.blocks; ++i, meta += sizeof(BlockPrefix)) {
+    Gather(meta, sizeof(BlockPrefix));
+    Gather(record.data + static_cast<size_t>(i) * kBlockBytes, kBlockBytes);
   }
 }
 
-// Copies the bytes of the page in which `end` lies from the back of the gathered parts.
-void Appender::KeepTail(uint32_t end) {
-  size_t left = end - PageDown(end);
-  std::array<std::byte, kPageBytes>& next = tails_[1 - tail_];
-  for (size_t i = parts_.size(); left > 0;) {
-    const iovec& part = parts_[--i];
-    const size_t take = std::min(left, part.iov_len);
-    std::memcpy(next.data() + left - take,
-                static_cast<const std::byte*>(part.iov_base) + part.iov_len - take, take);
-    left -= take;
+void Appender::Gather(const std::byte* data, size_t bytes) {
+  while (bytes > 0) {
+    if (gathered_ == gather_.size()) PutGathered();
+    const size_t take = std::min(bytes, gather_.size() - gathered_);
+    std::memcpy(gather_.data() + gathered_, data, take);
+    gathered_ += take;
+    data += take;
+    bytes -= take;
   }
-  tail_ = 1 - tail_;
 }
 
-// One write, or several of whole pages when there are more parts than one call takes.
-Result<void> Appender::WriteParts(int fd, uint64_t offset) {
-  std::span<iovec> rest = parts_;
-  while (rest.size() > IOV_MAX) {
-    size_t bytes = 0;
-    for (const iovec& part : rest.first(IOV_MAX)) bytes += part.iov_len;
-    size_t cut = bytes % kPageBytes;  // belongs to the next call
-    const size_t whole = bytes - cut;
-    size_t last = IOV_MAX;
-    while (cut >= rest[last - 1].iov_len) cut -= rest[--last].iov_len;
-    iovec& split = rest[last - 1];
-    const iovec tail = {static_cast<std::byte*>(split.iov_base) + split.iov_len - cut, cut};
-    split.iov_len -= cut;
-    const auto put = disk_.Write(fd, rest.first(last), offset);
-    if (!put.ok()) return put;
-    offset += whole;
-    rest = rest.subspan(cut > 0 ? last - 1 : last);
-    if (cut > 0) rest.front() = tail;
+// Writes what was gathered, whole pages. After an error nothing more is written.
+void Appender::PutGathered() {
+  if (gather_result_.ok()) {
+    gather_result_ =
+        WriteAt(disk_, gather_fd_, std::span(gather_).first(gathered_), gather_offset_);
   }
-  return disk_.Write(fd, rest, offset);
+  gather_offset_ += gathered_;
+  gathered_ = 0;
 }
 
 uint64_t Appender::memory_bytes() const noexcept {
-  return meta_.capacity() + staged_.capacity() * sizeof(Staged) + parts_.capacity() * sizeof(iovec);
+  return meta_.capacity() + staged_.capacity() * sizeof(Staged) + gather_.capacity();
 }
 
 }  // namespace weir::journal

@@ -12,8 +12,6 @@
 #include <cstdint>
 #include <vector>
 
-#include <sys/uio.h>
-
 #include "engine/journal/file_set.h"
 
 namespace weir::journal {
@@ -32,6 +30,8 @@ class Appender {
   JournalRecord Stage(RecordHeader header, const std::byte* data, uint64_t synced_seq);
   // Writes everything staged; after an error the journal is over.
   Result<void> Commit();
+  // Somebody waited for a sync: see ZeroAhead().
+  void NoteSynced() noexcept { synced_ = true; }
 
   [[nodiscard]] uint64_t committed_seq() const noexcept { return committed_seq_; }
   // Files that took their last record; the caller has them sealed after Commit().
@@ -50,10 +50,11 @@ class Appender {
   JournalFile* FileFor(uint32_t bytes);
   void StageBlocks(const RecordHeader& header, const std::byte* data);
   Result<void> CommitFile(std::span<const Staged> records);
-  void GatherHead(const JournalFile& file, uint32_t first_offset);
+  void GatherFileHeader(const JournalFile& file);
   void GatherRecord(const Staged& record);
-  void KeepTail(uint32_t end);
-  Result<void> WriteParts(int fd, uint64_t offset);
+  void Gather(const std::byte* data, size_t bytes);
+  void PutGathered();
+  Result<void> ZeroAhead(JournalFile& file, uint32_t end);
 
   JournalDisk& disk_;
   FileSet& files_;
@@ -63,13 +64,17 @@ class Appender {
   uint64_t committed_seq_ = 0;
   std::vector<Staged> staged_;
   std::vector<std::byte> meta_;
-  std::vector<iovec> parts_;
   std::vector<JournalFile*> full_;
-  // Copies of the newest file's last page, used in turn: the next one is built from the parts of a
-  // write, the first of which is the current one.
-  std::array<std::array<std::byte, kPageBytes>, 2> tails_{};
-  size_t tail_ = 0;
-  std::array<std::byte, kPageBytes> file_header_{};
+  std::array<std::byte, kPageBytes> tail_{};  // the newest file's last page, up to its end
+  bool synced_ = false;                       // since zeros were last written ahead
+
+  // A commit is copied together and written in pieces: one copy that stays in the cache costs the
+  // kernel less than a vector entry per block (measured: 6.7 us against 9.3 us for 128 KiB).
+  std::vector<std::byte> gather_;
+  size_t gathered_ = 0;
+  int gather_fd_ = -1;
+  uint64_t gather_offset_ = 0;
+  Result<void> gather_result_;
 };
 
 }  // namespace weir::journal

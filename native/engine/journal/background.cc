@@ -197,16 +197,15 @@ Result<void> Background::DoRecycle(JournalFile& file, uint64_t last_seq) {
 Result<void> Background::DoCreate(JournalFile& file) {
   const auto number = NextNumber();
   if (!number.ok()) return number.error();
-  auto made = MakeFile(options_.disk, {.number = number.value(),
-                                       .bytes = options_.file_bytes,
-                                       .fill = FileFill::kZeros,
-                                       .stop = &stopping_,
-                                       .hurry = &hurry_});
+  const auto made = MakeFile(options_.disk,
+                             {.number = number.value(),
+                              .bytes = options_.file_bytes,
+                              .fill = FileFill::kZeros,
+                              .stop = &stopping_,
+                              .hurry = &hurry_},
+                             file);
   hurry_ = false;
-  if (!made.ok()) return made.error();
-  file.fd = std::move(made.value());
-  file.number = number.value();
-  return {};
+  return made;
 }
 
 Result<void> Background::WriteMark(MarkFile::Durable durable, uint64_t floor_seq) {

@@ -112,6 +112,7 @@ void Journal::MarkSynced(uint64_t seq) noexcept {
   WEIR_CHECK(seq <= committed_seq());
   if (failed() || seq <= state_->ledger.synced_seq()) return;
   state_->ledger.NoteSynced(seq);
+  state_->appender.NoteSynced();
   state_->background.NoteSynced(seq);
 }
 

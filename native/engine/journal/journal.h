@@ -99,7 +99,7 @@ class Journal {
   // REQUIRES CanStage(0).
   JournalRecord StageZeroes(uint64_t start_block, uint32_t count);
   JournalRecord StageResize(uint64_t block_count);
-  // One pwritev per touched file (cut only at IOV_MAX). On error the journal has failed for good.
+  // Writes each touched file front to back, whole pages. On error the journal has failed for good.
   Result<void> Commit();
   [[nodiscard]] bool failed() const noexcept;
 

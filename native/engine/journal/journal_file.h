@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,9 +23,13 @@ struct Lap {
   uint32_t seed = 0;
 };
 
+inline constexpr uint32_t kAllWritten = std::numeric_limits<uint32_t>::max();
+
 struct JournalFile {
   uint32_t number = 0;
   DiskFd fd;
+  uint32_t written_to =
+      kAllWritten;  // from here on space is reserved, but nothing was ever written
   uint64_t first_seq = 0;
   uint32_t end = 0;  // where the next record goes
   bool sealed = false;

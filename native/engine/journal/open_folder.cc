@@ -194,11 +194,10 @@ Result<void> MakeFirstSpare(JournalDisk& disk, OpenFolder& folder) {
   const bool appendable = !folder.live.empty() && !folder.live.back().sealed;
   if (appendable || !folder.spares.empty() || folder.live.size() >= folder.slots) return {};
   JournalFile file;
-  file.number = folder.next_number++;
-  auto made = MakeFile(
-      disk, {.number = file.number, .bytes = folder.meta.file_bytes, .fill = FileFill::kReserve});
-  if (!made.ok()) return IsShortage(made.error().code) ? Result<void>{} : made.error();
-  file.fd = std::move(made.value());
+  const NewFile wanted{
+      .number = folder.next_number++, .bytes = folder.meta.file_bytes, .fill = FileFill::kReserve};
+  const auto made = MakeFile(disk, wanted, file);
+  if (!made.ok()) return IsShortage(made.error().code) ? Result<void>{} : made;
   folder.spares.push_back(std::move(file));
   return {};
 }

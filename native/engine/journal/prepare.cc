@@ -7,61 +7,72 @@
 namespace weir::journal {
 namespace {
 
-constexpr size_t kZeroBytes = 64U << 10;
-constexpr size_t kZeroParts = 16;
-constexpr uint64_t kSyncEveryBytes = 8U << 20;  // bounds what a flush may have to wait behind
+constexpr uint32_t kZeroPartBytes = 64U << 10;
+constexpr uint32_t kSyncEveryBytes = 8U << 20;  // bounds what a flush may have to wait behind
 
-alignas(kPageBytes) constinit std::array<std::byte, kZeroBytes> zeros{};
+alignas(kPageBytes) constinit std::array<std::byte, kZeroPartBytes> zeros{};
 
-Result<void> WriteZeros(JournalDisk& disk, int fd, const NewFile& wanted) {
-  uint64_t unsynced = 0;
-  for (uint64_t offset = 0; offset < wanted.bytes;) {
+// Writes zeros from the front on; the result is how far it came before the writers became
+// impatient.
+Result<uint32_t> FillZeros(JournalDisk& disk, int fd, const NewFile& wanted) {
+  uint32_t unsynced = 0;
+  for (uint32_t offset = 0; offset < wanted.bytes;) {
     if (wanted.stop != nullptr && wanted.stop->load()) {
       return Error{ECANCELED, "the journal is closing"};
     }
-    if (wanted.hurry != nullptr && wanted.hurry->load()) return {};
-    std::array<iovec, kZeroParts> parts;
-    size_t used = 0;
-    uint64_t bytes = 0;
-    while (used < parts.size() && offset + bytes < wanted.bytes) {
-      const size_t piece = std::min<uint64_t>(kZeroBytes, wanted.bytes - offset - bytes);
-      parts[used++] = {zeros.data(), piece};
-      bytes += piece;
-    }
-    const auto put = disk.Write(fd, std::span(parts).first(used), offset);
-    if (!put.ok()) return put;
+    if (wanted.hurry != nullptr && wanted.hurry->load()) return offset;
+    const uint32_t bytes = std::min(kZerosBytesMax, wanted.bytes - offset);
+    if (const auto put = WriteZeros(disk, fd, offset, bytes); !put.ok()) return put.error();
     offset += bytes;
     unsynced += bytes;
     if (unsynced < kSyncEveryBytes) continue;
-    if (const auto synced = disk.Sync(fd); !synced.ok()) return synced;
+    if (const auto synced = disk.Sync(fd); !synced.ok()) return synced.error();
     unsynced = 0;
   }
-  return {};
+  return kAllWritten;
 }
 
-Result<void> Fill(JournalDisk& disk, int fd, const NewFile& wanted) {
-  if (const auto sized = disk.Preallocate(fd, wanted.bytes); !sized.ok()) return sized;
+// The result is written_to.
+Result<uint32_t> Fill(JournalDisk& disk, int fd, const NewFile& wanted) {
+  if (const auto sized = disk.Preallocate(fd, wanted.bytes); !sized.ok()) return sized.error();
+  uint32_t written_to = 0;
   if (wanted.fill == FileFill::kZeros) {
-    if (const auto filled = WriteZeros(disk, fd, wanted); !filled.ok()) return filled;
+    const auto filled = FillZeros(disk, fd, wanted);
+    if (!filled.ok()) return filled;
+    written_to = filled.value();
   }
-  return disk.Sync(fd);
+  if (const auto synced = disk.Sync(fd); !synced.ok()) return synced.error();
+  return written_to;
 }
 
 }  // namespace
 
-Result<DiskFd> MakeFile(JournalDisk& disk, const NewFile& wanted) {
+Result<void> WriteZeros(JournalDisk& disk, int fd, uint64_t offset, uint32_t bytes) {
+  std::array<iovec, kZerosBytesMax / kZeroPartBytes> parts;
+  size_t used = 0;
+  for (uint32_t left = bytes; left > 0; left -= std::min(left, kZeroPartBytes)) {
+    parts[used++] = {zeros.data(), std::min(left, kZeroPartBytes)};
+  }
+  return disk.Write(fd, std::span(parts).first(used), offset);
+}
+
+Result<void> MakeFile(JournalDisk& disk, const NewFile& wanted, JournalFile& file) {
   auto fd = DiskFd::Open(disk, kUnfinishedName, JournalDisk::OpenMode::kMakeEmpty);
   if (!fd.ok()) return fd.error();
-  if (const auto filled = Fill(disk, fd.value().get(), wanted); !filled.ok()) {
+  const auto filled = Fill(disk, fd.value().get(), wanted);
+  if (!filled.ok()) {
     fd.value().Reset();
     (void)disk.Remove(kUnfinishedName);  // gives the space back; the next try starts anew anyway
     return filled.error();
   }
   if (const auto named = disk.Rename(kUnfinishedName, FileName(wanted.number)); !named.ok()) {
-    return named.error();
+    return named;
   }
-  if (const auto synced = disk.SyncDirectory(); !synced.ok()) return synced.error();
-  return std::move(fd.value());
+  if (const auto synced = disk.SyncDirectory(); !synced.ok()) return synced;
+  file.number = wanted.number;
+  file.fd = std::move(fd.value());
+  file.written_to = filled.value();
+  return {};
 }
 
 Result<void> RenumberFile(JournalDisk& disk, JournalFile& file, uint32_t to) {

@@ -21,8 +21,13 @@ struct NewFile {
   const std::atomic<bool>* hurry = nullptr;  // once true, what has no zeros yet is only reserved
 };
 
-// A new file under its final name, name and size durable. After an error nothing of it counts.
-Result<DiskFd> MakeFile(JournalDisk& disk, const NewFile& wanted);
+// Makes a new file under its final name, name and size durable, and sets number, fd and written_to
+// of `file`. After an error nothing of it counts.
+Result<void> MakeFile(JournalDisk& disk, const NewFile& wanted, JournalFile& file);
+
+// One write of zeros over [offset, offset + bytes). REQUIRES bytes <= kZerosBytesMax.
+inline constexpr uint32_t kZerosBytesMax = 1U << 20;
+Result<void> WriteZeros(JournalDisk& disk, int fd, uint64_t offset, uint32_t bytes);
 
 // Gives a file that holds nothing of worth the number `to`, which makes its old bytes unreadable.
 // Durable after SyncDirectory().

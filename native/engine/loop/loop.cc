@@ -124,7 +124,7 @@ void Loop::State::Wake() noexcept {
 // Submits everything queued and waits for a completion, which may be that of the timer.
 void Loop::State::Enter(Loop& loop) {
   if (!timers.empty() && timers.front().due_ns != armed_due_ns) ArmTimer(loop);
-  if (spin.ShouldSpin()) {
+  if (loop.slow_waits_ == 0 && spin.ShouldSpin()) {
     io_uring_submit(&ring);
     spin.OnSpinEnded(SpinForCompletion());
   }
@@ -206,7 +206,8 @@ void Loop::State::RunTimers(uint64_t now_ns) {
 
 void Loop::State::RunHooks() {
   for (std::vector<RoundEnd*>& order : hooks) {
-    // By index: a hook may add or remove hooks.
+    // By index, as a hook may add or remove hooks.
+    // NOLINTNEXTLINE(modernize-loop-convert)
     for (size_t i = 0; i < order.size(); ++i) {
       if (order[i] != nullptr) order[i]->OnRoundEnd();
     }

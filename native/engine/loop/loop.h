@@ -63,6 +63,10 @@ class Loop {
   // Runs `task` once on the loop thread after `delay_ns` (CLOCK_MONOTONIC). Control path and
   // backpressure only; it may allocate.
   void After(uint64_t delay_ns, std::function<void()> task);
+  // Between the two, what the loop waits for takes long (a sync of the disk), so it sleeps instead
+  // of spinning, and does not take this for a sign that requests have become rare.
+  void BeginSlowWait() noexcept { ++slow_waits_; }
+  void EndSlowWait() noexcept { --slow_waits_; }
   // Monotonic nanoseconds, read once per round.
   [[nodiscard]] uint64_t now_ns() const noexcept { return now_ns_; }
   [[nodiscard]] int ring_fd() const noexcept;
@@ -72,6 +76,7 @@ class Loop {
   explicit Loop(std::unique_ptr<State> state);
 
   uint64_t now_ns_ = 0;
+  uint32_t slow_waits_ = 0;
   std::unique_ptr<State> state_;
 };
 

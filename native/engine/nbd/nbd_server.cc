@@ -186,7 +186,8 @@ void NbdServer::Impl::AbortSlowNegotiations() {
 void NbdServer::Impl::OnRoundEnd() {
   if (shared_.active.empty()) return;
   bool any_finished = false;
-  // By index: a connection may become active again while it is served.
+  // By index, as a connection may become active again while it is served.
+  // NOLINTNEXTLINE(modernize-loop-convert)
   for (size_t i = 0; i < shared_.active.size(); ++i) {
     NbdConnection* connection = shared_.active[i];
     connection->OnRoundEnd();

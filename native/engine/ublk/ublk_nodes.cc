@@ -7,10 +7,14 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
+#include <system_error>
 
 namespace weir {
 namespace {
@@ -38,9 +42,14 @@ int MakeNode(const NodeNames& names) {
   const std::unique_ptr<FILE, int (*)(FILE*)> file(::fopen(names.sysfs_dev.c_str(), "re"),
                                                    [](FILE* open) { return ::fclose(open); });
   if (file == nullptr) return ENOENT;
+  std::array<char, 32> text{};
+  if (std::fgets(text.data(), static_cast<int>(text.size()), file.get()) == nullptr) return ENOENT;
+  const char* const end = text.data() + std::strlen(text.data());
   unsigned major = 0;
   unsigned minor = 0;
-  if (std::fscanf(file.get(), "%u:%u", &major, &minor) != 2) return ENOENT;
+  const auto [colon, error] = std::from_chars(text.data(), end, major);
+  if (error != std::errc{} || colon == end || *colon != ':') return ENOENT;
+  if (std::from_chars(colon + 1, end, minor).ec != std::errc{}) return ENOENT;
   const int result = ::mknod(names.node.c_str(), names.type | 0600U, ::makedev(major, minor));
   return result == 0 || errno == EEXIST ? 0 : errno;
 }

@@ -29,12 +29,15 @@ void Flusher::StartIfNeeded() {
   if (in_flight_ == 0) {
     journal_.MarkSynced(round_seq_);
     Release(round_seq_);
+    return;
   }
+  loop_.BeginSlowWait();
 }
 
 void Flusher::OnCompletion(int result, uint32_t /*flags*/) {
   if (result < 0) round_failed_ = true;
   if (--in_flight_ > 0) return;
+  loop_.EndSlowWait();
   // A sync that failed in the background counts as well: this round's own may have succeeded only
   // because the kernel reports an error once.
   if (round_failed_ || journal_.failed()) {

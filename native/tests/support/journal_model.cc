@@ -209,7 +209,7 @@ std::string CheckSurvivors(SimStorage& storage, const Model& model, const Expect
     if (record.seq != next++) return Problem("the sequence has a hole", record.seq);
     if (record.addr <= before) return Problem("addresses do not grow", record.seq);
     before = record.addr;
-    const std::string wrong = CompareRecord(journal, record, model.records[record.seq - 1]);
+    std::string wrong = CompareRecord(journal, record, model.records[record.seq - 1]);
     if (!wrong.empty()) return wrong;
   }
   return next - 1 == *tail ? "" : Problem("replay ends early", next);
