@@ -20,7 +20,7 @@ const snapshotSpecSchema = z
     deletionPolicy: deletionPolicySchema,
   })
   .describe("What is wanted.");
-export type SnapshotSpec = z.infer<typeof snapshotSpecSchema>;
+type SnapshotSpec = z.infer<typeof snapshotSpecSchema>;
 
 const snapshotPhaseSchema = z.enum(["Pending", "Ready", "Failed", "Deleting"]);
 export type SnapshotPhase = z.infer<typeof snapshotPhaseSchema>;
@@ -42,7 +42,7 @@ const snapshotStatusSchema = z
     createdAt: timestamp.optional().describe("When it was cut."),
   })
   .describe("What is.");
-export type SnapshotStatus = z.infer<typeof snapshotStatusSchema>;
+type SnapshotStatus = z.infer<typeof snapshotStatusSchema>;
 
 export const snapshotSchema = z.object({
   metadata: MetadataSchema,

@@ -14,7 +14,7 @@ import type { Outcome } from "./work-queue.ts";
 const RESYNC_MS = 10 * 60 * 60_000;
 
 /** What a controller follows: a Reflector. */
-export interface KeySource {
+interface KeySource {
   synced(signal: AbortSignal): Promise<void>;
   onChange(listener: (key: string) => void): () => void;
   items(): readonly KubeObject[];

@@ -8,7 +8,7 @@ export interface ObjectRef {
   readonly namespace?: string | undefined;
 }
 
-export interface ObjectMeta extends ObjectRef {
+interface ObjectMeta extends ObjectRef {
   readonly uid: string;
   readonly resourceVersion: string;
   readonly generation?: number | undefined;

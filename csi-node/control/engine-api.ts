@@ -19,7 +19,7 @@ export interface AttachedVolume extends SessionStatus {
 }
 
 /** A volume that this node served and could not take up again yet. */
-export interface WaitingVolume {
+interface WaitingVolume {
   readonly name: string;
   readonly uid: VolumeUid;
   readonly fault: { readonly code: string; readonly message: string };

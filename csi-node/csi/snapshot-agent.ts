@@ -50,23 +50,26 @@ export async function runSnapshotAgent(parts: AgentParts, signal: AbortSignal): 
     concurrency: CONCURRENCY,
     deadlineMs: SNAPSHOT_MS,
     source: reflector,
-    reconcile: (key, work) => takeSnapshot(parts, reflector.get(key), work),
+    reconcile: (key, work) => takeSnapshot(parts, key, work),
   });
   await whenAborted(signal);
 }
 
-/** One look at one Snapshot. */
-async function takeSnapshot(
-  parts: AgentParts,
-  snapshot: Snapshot | undefined,
-  signal: AbortSignal,
-): Promise<Outcome> {
-  if (snapshot === undefined || snapshot.metadata.deletionTimestamp !== undefined) {
-    return { kind: "done" };
-  }
-  const conditions = snapshot.status?.conditions;
+/**
+ * One look at one Snapshot, at the API server and not in the cache: to take one that is no longer
+ * this node's to take would open the volume, and fence the node that has it by now.
+ */
+async function takeSnapshot(parts: AgentParts, key: string, signal: AbortSignal): Promise<Outcome> {
+  const snapshot = await parts.api.get(SNAPSHOT, { name: key }, { signal });
+  if (snapshot?.status?.node !== parts.nodeName) return { kind: "done" };
+  const { conditions } = snapshot.status;
   if (hasCondition(conditions, { type: "Taken", status: "True" })) return { kind: "done" };
   const { name } = snapshot.metadata;
+  if (snapshot.metadata.deletionTimestamp !== undefined) {
+    const gaveUp = { reason: "Deleting", message: "It was deleted before it was taken." };
+    await report(parts, { snapshot, gaveUp }, signal);
+    return { kind: "done" };
+  }
   const uid = snapshot.metadata.uid.replaceAll("-", "");
   if (!isHex32(uid)) {
     throw new WeirError("internal", "the object has a uid that is no UUID", { details: { name } });
@@ -81,7 +84,8 @@ async function takeSnapshot(
   } catch (cause) {
     if (!(cause instanceof WeirError)) throw cause;
     logFault(parts.log.child({ snapshot: name }), cause, "a snapshot could not be taken");
-    await report(parts, { snapshot, fault: cause }, signal);
+    const gaveUp = { reason: FAULTS[cause.code].reason, message: cause.message };
+    await report(parts, { snapshot, gaveUp }, signal);
     return { kind: "failed" };
   }
 }
@@ -90,7 +94,7 @@ async function report(
   parts: AgentParts,
   outcome: { readonly snapshot: Snapshot } & (
     | { readonly taken: SnapshotRecord }
-    | { readonly fault: WeirError }
+    | { readonly gaveUp: { readonly reason: string; readonly message: string } }
   ),
   signal: AbortSignal,
 ): Promise<void> {
@@ -100,11 +104,7 @@ async function report(
   const content =
     "taken" in outcome
       ? { status: "True" as const, reason: "Taken", message: "The snapshot is in the bucket." }
-      : {
-          status: "False" as const,
-          reason: FAULTS[outcome.fault.code].reason,
-          message: outcome.fault.message,
-        };
+      : { status: "False" as const, ...outcome.gaveUp };
   const condition = nextCondition({
     present: snapshot.status?.conditions,
     content: { type: "Taken", ...content, observedGeneration: snapshot.metadata.generation },

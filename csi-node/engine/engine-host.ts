@@ -13,6 +13,7 @@ import type { SnapshotUid, VolumeUid } from "../../core/runtime/ids.ts";
 import type { Logger } from "../../core/runtime/log.ts";
 import type { Clock, Random } from "../../core/runtime/ports.ts";
 import type { ObjectStore } from "../../core/store/object-store.ts";
+import { getSnapshot } from "../../core/log/catalog.ts";
 import { findVolume } from "../../core/log/volumes.ts";
 import type { SnapshotRecord } from "../../core/log/records.ts";
 import type {
@@ -189,11 +190,18 @@ export class EngineHost implements EngineApi {
     context: CallContext,
   ): Promise<SnapshotRecord> {
     const { name, snapshot, uid } = options;
-    return this.#exclusively(name, () =>
-      this.#withSession(name, context, (session) =>
-        session.snapshot({ name: snapshot, uid, signal: context.signal }),
-      ),
-    );
+    const { store, clock, random } = this.#options;
+    const { signal } = context;
+    return this.#exclusively(name, async () => {
+      // Opening a volume fences whoever has it by now; a call that comes late must not.
+      if (uid !== undefined) {
+        const taken = await getSnapshot({ store, clock, random, signal, uid });
+        if (taken !== undefined) return taken;
+      }
+      return this.#withSession(name, context, (session) =>
+        session.snapshot({ name: snapshot, uid, signal }),
+      );
+    });
   }
 
   grow(options: { name: string; sizeBytes: number }, context: CallContext): Promise<void> {

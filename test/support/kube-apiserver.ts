@@ -25,9 +25,9 @@ export interface KubeApiServer extends AsyncDisposable {
 }
 
 export async function startKubeApiServer(): Promise<KubeApiServer> {
-  const { "kube-apiserver": program } = await goTools("kubernetes", ["kube-apiserver"]);
+  const tool = await goTools("kubernetes", ["kube-apiserver"]);
   const folder = mkdtempSync(join(tmpdir(), "weir-kube-"));
-  const server = new Server(program, folder, {
+  const server = new Server(tool("kube-apiserver"), folder, {
     etcd: await freePort(),
     peer: await freePort(),
     api: await freePort(),
