@@ -1,9 +1,11 @@
-// Three rings of TypeScript tests. `unit` runs on every check; `s3` needs a real S3 server, and
-// `integration` takes whole processes or many simulated seeds: both run in `npm test` only.
+// Four rings of TypeScript tests. `unit` runs on every check; `s3` needs a real S3 server,
+// `integration` takes whole processes or many simulated seeds, and `cluster` needs the one of
+// `npm run cluster`: these run in `npm test` only.
 import { configDefaults, defineConfig } from "vitest/config";
 
 const s3Tests = ["**/*.s3.test.ts"];
 const integrationTests = ["test/{integration,sim,kubernetes}/**/*.test.ts"];
+const clusterTests = ["test/cluster/**/*.test.ts"];
 
 function project(name: string, include: string[], exclude: string[], testTimeoutMs: number) {
   return {
@@ -23,9 +25,10 @@ export default defineConfig({
     maxWorkers: 2,
     setupFiles: ["test/support/fail-on-unlisted-logs.ts"],
     projects: [
-      project("unit", ["**/*.test.ts"], [...s3Tests, ...integrationTests], 20_000),
+      project("unit", ["**/*.test.ts"], [...s3Tests, ...integrationTests, ...clusterTests], 20_000),
       project("s3", s3Tests, [], 60_000),
       project("integration", integrationTests, [], 300_000),
+      project("cluster", clusterTests, [], 900_000),
     ],
   },
 });

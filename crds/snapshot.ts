@@ -20,7 +20,6 @@ const snapshotSpecSchema = z
     deletionPolicy: deletionPolicySchema,
   })
   .describe("What is wanted.");
-type SnapshotSpec = z.infer<typeof snapshotSpecSchema>;
 
 const snapshotPhaseSchema = z.enum(["Pending", "Ready", "Failed", "Deleting"]);
 export type SnapshotPhase = z.infer<typeof snapshotPhaseSchema>;
@@ -42,7 +41,6 @@ const snapshotStatusSchema = z
     createdAt: timestamp.optional().describe("When it was cut."),
   })
   .describe("What is.");
-type SnapshotStatus = z.infer<typeof snapshotStatusSchema>;
 
 export const snapshotSchema = z.object({
   metadata: MetadataSchema,

@@ -1,35 +1,77 @@
-// Builds a program from a pinned Go module, once: hack/tools/NAME/go.mod names it in its `tool`
-// line. The binary lies in the cache, under the hash of go.sum, so another version is another file.
+// Builds programs from pinned Go modules, once: hack/tools/MODULE/go.mod names them in its `tool`
+// lines. The binaries lie in the cache, under the hash of go.sum, so another version is another
+// file.
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
 import { cache, checkout } from "../places.ts";
 import { outputOf } from "../program.ts";
 
 /** A first build on two busy cores, with every module still to come. */
-const BUILD_TIMEOUT_MS = 1_200_000;
+const BUILD_TIMEOUT_MS = 3_600_000;
 
-/** Two that build at once would halve each other: the second waits, and finds the file. */
-const BUILD_ONCE = `
+/** Two that build at once would halve each other: the second waits, and finds Go's cache full. */
+const BUILD = `
 set -e
-test -x "$1" && exit
-CGO_ENABLED=0 GOFLAGS=-mod=readonly nice go build -trimpath -ldflags "-s -w" -o "$1.new" tool
-mv "$1.new" "$1"
+exec 9>"$1"
+flock 9
+export CGO_ENABLED=0 GOFLAGS=-mod=readonly
+nice go build -trimpath -ldflags "$2" -o "$3/" "\${@:4}"
 `;
 
-/** The path of the program, built when it is not there yet. */
+/** The path of the only program of a module of that name. */
 export async function goTool(name: string): Promise<string> {
-  const folder = join(checkout, "hack", "tools", name);
+  return (await goTools(name, [name]))(name);
+}
+
+/** Tells the path of each of these programs of one module; those that are missing are built. */
+export async function goTools<Name extends string>(
+  module: string,
+  names: readonly Name[],
+): Promise<(name: Name) => string> {
+  const folder = join(checkout, "hack", "tools", module);
   const sum = readFileSync(join(folder, "go.sum"));
   const hash = createHash("sha256").update(sum).digest("hex").slice(0, 16);
   const bin = join(cache, "bin");
-  const path = join(bin, `${name}-${hash}`);
-  if (!existsSync(path)) {
+  const pathOf = (name: string) => join(bin, `${name}-${hash}`);
+  const missing = names.filter((name) => !existsSync(pathOf(name)));
+  if (missing.length > 0) {
+    const modFile = readFileSync(join(folder, "go.mod"), "utf8");
     mkdirSync(bin, { recursive: true });
-    await outputOf(["flock", `${path}.lock`, "sh", "-c", BUILD_ONCE, "sh", path], {
-      timeoutMs: BUILD_TIMEOUT_MS,
-      cwd: folder,
-    });
+    const built = mkdtempSync(join(bin, "new-"));
+    try {
+      console.error(`building ${missing.join(", ")}`);
+      const lock = join(bin, `${module}.lock`);
+      const packages = missing.map((name) => packageOf(modFile, name));
+      const build = [lock, linkerFlags(modFile), built, ...packages];
+      await outputOf(["bash", "-c", BUILD, "bash", ...build], {
+        timeoutMs: BUILD_TIMEOUT_MS,
+        cwd: folder,
+      });
+      for (const path of packages) renameSync(join(built, basename(path)), pathOf(basename(path)));
+    } finally {
+      rmSync(built, { recursive: true });
+    }
   }
+  return pathOf;
+}
+
+/** The package of the `tool` line whose last word is the name. */
+function packageOf(modFile: string, name: string): string {
+  const lines = modFile.match(/^(?:tool |\t)\S+$/gmu) ?? [];
+  const found = lines.map((line) => line.replace(/^tool|\s/gu, ""));
+  const path = found.find((path) => basename(path) === name);
+  if (path === undefined) throw new Error(`No go.mod in hack/tools names the program ${name}.`);
   return path;
+}
+
+/** Kubernetes' programs would say that they are v0.0.0, and kubectl would not like it. */
+function linkerFlags(modFile: string): string {
+  const version = /k8s\.io\/kubernetes v(\d+)\.(\d+)\S*/u.exec(modFile);
+  const small = "-s -w";
+  if (version === null) return small;
+  const [line, major, minor] = version;
+  const set = (name: string, value = "") => `-X k8s.io/component-base/version.${name}=${value}`;
+  const gitVersion = set("gitVersion", line.split(" ")[1]);
+  return [small, gitVersion, set("gitMajor", major), set("gitMinor", minor)].join(" ");
 }

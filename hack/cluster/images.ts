@@ -1,0 +1,66 @@
+// The images of the cluster as docker-archives in the cache, made without a container engine: small
+// ones of static programs, and Weir's own.
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { outputOf } from "../program.ts";
+import { goTools } from "../tools/go-tool.ts";
+import { findKernel } from "../vm/kernels.ts";
+import { writeDockerArchive, type SmallImage } from "./docker-archive.ts";
+import { keepFile } from "./image-cache.ts";
+import { images, type ImageName } from "./image-names.ts";
+import { weirArchive } from "./weir-image.ts";
+
+/** Makes what is missing; returns the archives' paths, which name their contents. */
+export async function imageArchives(): Promise<readonly string[]> {
+  const small = await smallImages();
+  const paths = await Promise.all(small.map(({ name, image }) => archived(name, image)));
+  return [...paths, await weirArchive()];
+}
+
+const sidecars = [
+  "csi-provisioner",
+  "csi-attacher",
+  "csi-resizer",
+  "csi-snapshotter",
+  "snapshot-controller",
+] as const;
+
+async function smallImages(): Promise<readonly { name: ImageName; image: SmallImage }[]> {
+  const program = await goTools("kubernetes", sidecars);
+  const { moduleRoot } = await findKernel("7.2");
+  const busybox = join(moduleRoot, "bin/busybox");
+  const applets = (await outputOf([busybox, "--list"])).split("\n").filter((name) => name !== "");
+  const shell = { path: "bin/busybox", source: busybox };
+  const links = applets
+    .filter((name) => name !== "busybox")
+    .map((name) => ({ path: `bin/${name}`, linkTo: "busybox" }));
+  const sleep = ["/bin/busybox", "sleep", "2147483647"];
+  return [
+    { name: "pause", image: { reference: images.pause, files: [shell], entrypoint: sleep } },
+    {
+      name: "busybox",
+      image: {
+        reference: images.busybox,
+        files: [shell, ...links],
+        entrypoint: [],
+        command: ["/bin/sh"],
+      },
+    },
+    ...sidecars.map((name) => ({
+      name,
+      image: {
+        reference: images[name],
+        files: [{ path: name, source: program(name) }],
+        entrypoint: [`/${name}`],
+      },
+    })),
+  ];
+}
+
+async function archived(name: ImageName, image: SmallImage): Promise<string> {
+  const hash = createHash("sha256").update(JSON.stringify(image));
+  for (const file of image.files) if ("source" in file) hash.update(readFileSync(file.source));
+  const key = hash.digest("hex");
+  return keepFile({ name, key, make: async (target) => writeDockerArchive(image, target) });
+}
