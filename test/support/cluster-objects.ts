@@ -4,7 +4,7 @@ import type { KubeObject } from "./cluster.ts";
 
 export function claim(options: {
   readonly name: string;
-  readonly storageClass: "weir-local" | "weir-s3";
+  readonly storageClass: string;
   readonly size: string;
   readonly mode?: "Filesystem" | "Block";
   readonly from?: {
@@ -34,8 +34,10 @@ export function podWithClaim(options: {
   readonly claim: string;
   readonly mode?: "Filesystem" | "Block";
   readonly node?: string;
+  /** A shell script that it runs instead of nothing. */
+  readonly command?: string;
 }): KubeObject {
-  const { name, claim, mode = "Filesystem", node } = options;
+  const { name, claim, mode = "Filesystem", node, command = "sleep 2147483647" } = options;
   const use =
     mode === "Block"
       ? { volumeDevices: [{ name: "data", devicePath: "/dev/data" }] }
@@ -51,11 +53,26 @@ export function podWithClaim(options: {
         {
           name: "main",
           image: images.busybox,
-          command: ["sleep", "2147483647"],
+          command: ["sh", "-c", command],
           ...use,
         },
       ],
       volumes: [{ name: "data", persistentVolumeClaim: { claimName: claim } }],
+    },
+  };
+}
+
+export function volumeSnapshot(options: {
+  readonly name: string;
+  readonly claim: string;
+}): KubeObject {
+  return {
+    apiVersion: "snapshot.storage.k8s.io/v1",
+    kind: "VolumeSnapshot",
+    metadata: { name: options.name },
+    spec: {
+      volumeSnapshotClassName: "weir",
+      source: { persistentVolumeClaimName: options.claim },
     },
   };
 }
