@@ -193,7 +193,10 @@ export default defineConfig({
         "max-lines-per-function": "off",
       },
     },
-    { files: ["hack/**", "test/**", "csi-node/cli/**"], rules: { "no-console": "off" } },
+    {
+      files: ["hack/**", "test/**", "csi-node/cli/**", "charts/**"],
+      rules: { "no-console": "off" },
+    },
     { files: ["*.config.ts"], rules: { "import/no-default-export": "off" } },
   ],
 });

@@ -1,6 +1,6 @@
-// bash hack/run native-lint [--all]: clang-tidy on every file of native/, two at a time. What a file
-// and all its headers looked like when it was clean is remembered in the cache, so that a later run
-// looks at changed files only; --all forgets that.
+// bash hack/run native-lint [--all]: clang-tidy on every file of native/, two at a time. What a
+// file and all its headers looked like when it was clean is remembered in the cache, so that a
+// later run looks at changed files only; --all forgets that.
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

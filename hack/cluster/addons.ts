@@ -9,7 +9,7 @@ import { images } from "./image-names.ts";
 import { kubectl } from "./kubectl.ts";
 import { adminConfig, s3, stateFolder, storeUrl } from "./layout.ts";
 
-export const WEIR_NAMESPACE = "weir-system";
+const WEIR_NAMESPACE = "weir-system";
 
 const snapshotKinds = ["volumesnapshotclasses", "volumesnapshotcontents", "volumesnapshots"];
 

@@ -18,7 +18,7 @@ const tokenFile = place("tokens.csv");
 const serviceAccountKey = place("service-account.key");
 /** Written by the API server itself: its certificate, and the authority's behind it. */
 const certificateFolder = place("certificates");
-export const certificateFile = join(certificateFolder, "apiserver.crt");
+const certificateFile = join(certificateFolder, "apiserver.crt");
 
 /** Starts what does not run, and waits until the API server is ready. */
 export async function startControlPlane(): Promise<void> {

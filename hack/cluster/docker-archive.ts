@@ -12,7 +12,7 @@ export interface SmallImage {
   readonly command?: readonly string[];
 }
 
-export type ImageFile =
+type ImageFile =
   | { readonly path: string; readonly source: string }
   | { readonly path: string; readonly linkTo: string };
 

@@ -56,7 +56,7 @@ export async function startGuest(node: ClusterNode, options: GuestOptions): Prom
 }
 
 /** Power off without a word to anyone, as when a node is lost. Its disk stays. */
-export async function killGuest(node: ClusterNode): Promise<void> {
+async function killGuest(node: ClusterNode): Promise<void> {
   await endDaemon(node.name, "SIGKILL");
   rmSync(join(shareFolder(node), "run"), { recursive: true, force: true });
 }

@@ -1,4 +1,5 @@
-// npm run cluster -- up [--nodes 2] [--kernel 7.2] [--memory 4096] | down | status | kubectl ...
+// npm run cluster -- up [--nodes 2] [--kernel 7.2] [--memory 4096] | down | status
+//   | test [FILE ...] | kubectl ...
 // A real Kubernetes on this machine, without containers and without downloads of programs: control
 // plane and S3 server in a network of their own, each node a guest. What runs already is kept.
 import { parseArgs } from "node:util";
@@ -8,6 +9,9 @@ import { bringUp, forgetCluster } from "./cluster.ts";
 import { daemonLog, daemonNames, daemonPid } from "./daemons.ts";
 import { kubectl, kubectlInteractive } from "./kubectl.ts";
 import { adminConfig, NODES_MAX, s3Endpoint } from "./layout.ts";
+import { runProgram } from "../program.ts";
+
+const TESTS_MS = 60 * 60_000;
 
 const [command, ...rest] = process.argv.slice(2);
 switch (command) {
@@ -20,12 +24,15 @@ switch (command) {
   case "status":
     await status();
     break;
+  case "test":
+    process.exitCode = await runTests(rest);
+    break;
   case "kubectl":
     process.exitCode = await kubectlInteractive(rest);
     break;
   case undefined:
   default:
-    console.error("usage: npm run cluster -- up|down|status|kubectl ...");
+    console.error("usage: npm run cluster -- up|down|status|test|kubectl ...");
     process.exitCode = 2;
 }
 
@@ -44,9 +51,16 @@ async function up(args: readonly string[]): Promise<void> {
   const memoryMiB = Number(values.memory);
   if (kernel === undefined) throw new Error(`--kernel is one of ${KERNELS.join(", ")}.`);
   if (!(nodes >= 1 && nodes <= NODES_MAX)) throw new Error(`--nodes is 1 to ${NODES_MAX}.`);
-  await ensurePackages(["build", "vm", "disk", "cluster"]);
+  await ensurePackages(["build", "vm", "disk", "kubernetes", "cluster"]);
   await bringUp({ nodes, kernel, memoryMiB, chart: !values["without-chart"] });
   console.log(`export KUBECONFIG=${adminConfig}`);
+}
+
+/** The scenarios of test/cluster, on the cluster that is up. */
+async function runTests(files: readonly string[]): Promise<number> {
+  const command = ["vitest", "run", "--project", "cluster", ...files] as const;
+  const end = await runProgram({ command, output: "inherit", timeoutMs: TESTS_MS });
+  return end.exitCode ?? 1;
 }
 
 async function status(): Promise<void> {

@@ -159,7 +159,7 @@ function withApiServer(options: Parameters<typeof vitest>[0]): Suite {
   return {
     ...suite,
     async run(context) {
-      await ensurePackages(["cluster"]);
+      await ensurePackages(["kubernetes"]);
       await goTools("kubernetes", ["kube-apiserver"]);
       return suite.run(context);
     },

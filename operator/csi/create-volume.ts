@@ -26,6 +26,9 @@ import {
 } from "./service-parts.ts";
 import { DEFAULT_BYTES, parseSize, type SizeRange } from "./size.ts";
 
+/** Short enough that what follows fits into the sidecars' timeout, too. */
+const LEAVING_MS = 10_000;
+
 export async function createVolume(
   parts: ServiceParts,
   request: CreateVolumeRequest,
@@ -44,10 +47,28 @@ export async function createVolume(
 }
 
 async function create(parts: ServiceParts, wanted: WantedVolume, call: RpcCall): Promise<Volume> {
-  const present = await parts.api.get(VOLUME, { name: wanted.name }, call);
+  const present = await presentVolume(parts, wanted.name, call);
   const volume =
     present === undefined ? await makeObject(parts, wanted, call) : sameVolume(present, wanted);
   return untilReady(parts, volume, call);
+}
+
+/** A former volume of this name may be on its way out: its data goes when nothing needs it. */
+async function presentVolume(
+  parts: ServiceParts,
+  name: string,
+  call: RpcCall,
+): Promise<Volume | undefined> {
+  const present = await parts.api.get(VOLUME, { name }, call);
+  if (present === undefined || !isDeleting(present)) return present;
+  const { uid } = present.metadata;
+  using signal = parts.clock.deadline(LEAVING_MS, call.signal);
+  try {
+    await parts.volumes.when(name, (now) => now?.metadata.uid !== uid, signal);
+  } catch (cause) {
+    if (!isOver(cause, call)) throw cause;
+  }
+  return parts.api.get(VOLUME, { name }, call);
 }
 
 async function makeObject(

@@ -1,6 +1,6 @@
-// Goal: a claim and a pod, and what the pod writes is in the bucket and still there for the next pod.
-// Method: on the real cluster, by kubectl as a user would; checksums are taken in the pods. The
-// bucket is looked at as files of the S3 server.
+// Goal: a claim and a pod, and what the pod writes is in the bucket and still there for the next
+// pod. Method: on the real cluster, by kubectl as a user would; checksums are taken in the pods.
+// The bucket is looked at as files of the S3 server.
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";

@@ -1,7 +1,7 @@
-// Goal: what a snapshot, a clone or a larger size promises a user holds on the real cluster. Method:
-// by kubectl as a user would. The source is written all the time: its file holds the numbers from 1
-// on, each synced before the next, so a consistent cut holds the numbers up to one that is not
-// smaller than the last one seen before the snapshot was asked for.
+// Goal: what a snapshot, a clone or a larger size promises a user holds on the real cluster.
+// Method: by kubectl as a user would. The source is written all the time: its file holds the
+// numbers from 1 on, each synced before the next, so a consistent cut holds the numbers up to one
+// that is not smaller than the last one seen before the snapshot was asked for.
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { eventually, startScene, type Scene } from "../support/cluster.ts";
@@ -11,8 +11,8 @@ const COUNT = `i=0; while :; do i=$((i+1)); echo $i >>/data/numbers; sync; done`
 
 /** The last of the numbers in the pod's file; fails when one is missing or out of order. */
 async function lastNumber(scene: Scene, pod: string): Promise<number> {
-  const check = `awk 'NR != $1 { print "line " NR " is " $0; exit 1 } END { print NR }' /data/numbers`;
-  return Number(await scene.run(pod, check));
+  const check = `NR != $1 { print "line " NR " is " $0; exit 1 } END { print NR }`;
+  return Number(await scene.run(pod, `awk '${check}' /data/numbers`));
 }
 
 const snapshotState = z.object({ status: z.object({ readyToUse: z.boolean() }).optional() });
