@@ -10,14 +10,31 @@ progress() { echo "# $*" >&3; }
 ORACLE_LOG=/dev/shm/oracle.log
 verify() { $BUILD/oracle verify --target "dev:$(device)" --log $ORACLE_LOG; }
 
+# Requests that the device has completed since it was made.
+completed() { awk '{ print $1 + $5 + $12 + $16 }' "/sys/block/$(basename "$(device)")/stat"; }
+
+# The load goes on: what waited for the engine is answered, and new requests are. So a kill always
+# meets a device in use, and a device that does not serve again is found at once.
+load_goes_on() {
+  local start
+  start=$(completed)
+  for _ in {1..1200}; do
+    [ "$(completed)" -gt $((start + 64)) ] && return
+    sleep 0.1
+  done
+  echo "no request was completed for two minutes: $(completed), $start before"
+  weir status
+  return 1
+}
+
 kills_under_load() { # COUNT
   local load kills
   $BUILD/oracle run --target "dev:$(device)" --log $ORACLE_LOG --blocks 8192 --seed 5 \
     --seconds 1100 --flush-at-end >/tmp/run.json 2>&1 &
   load=$!
   for ((kills = 1; kills <= $1; kills++)); do
-    # The engine takes commands only when its devices serve again, so each kill meets a live device.
-    sleep "1.$((RANDOM % 10))"
+    load_goes_on || { kill -KILL $load; return 1; }
+    sleep "0.$((RANDOM % 10))"
     progress "kill $kills"
     kill_engine && start_engine || { kill -KILL $load; return 1; }
   done
