@@ -21,7 +21,7 @@ export interface CheckpointerOptions {
   readonly store: ObjectStore;
   readonly clock: Clock;
   readonly random: Random;
-  readonly volume: BlockVolume;
+  readonly volume: Pick<BlockVolume, "capture" | "checkpointDone" | "completeChunk">;
   readonly uid: VolumeUid;
   /** The journal that this session's segments come from. */
   readonly journalId: Nonce;
@@ -52,6 +52,8 @@ export class Checkpointer {
   #root: CheckpointRoot | null;
   #segmentsBehind: number;
   #writing: Promise<unknown> | undefined;
+  /** The last write's end: between its capture and checkpointDone no other may capture. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
@@ -77,7 +79,13 @@ export class Checkpointer {
    * A checkpoint of the committed position as it is now, or the present one if it stands there
    * already; undefined while the volume has not committed anything of its own.
    */
-  async write(options: { signal: AbortSignal }): Promise<WrittenCheckpoint | undefined> {
+  write(options: { signal: AbortSignal }): Promise<WrittenCheckpoint | undefined> {
+    const written = this.#turn.then(() => this.#writeNow(options));
+    this.#turn = written.catch(() => undefined);
+    return written;
+  }
+
+  async #writeNow(options: { signal: AbortSignal }): Promise<WrittenCheckpoint | undefined> {
     const { volume, uid } = this.#options;
     const capture = await this.#capture(options.signal);
     if (capture.seq === 0) return undefined;
