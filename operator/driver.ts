@@ -1,8 +1,5 @@
-// The names under which the operator is known: to CSI, to the API server's field ownership, and on
-// the objects it marks.
-
-/** Equal to the name of the CSIDriver object. */
-export const DRIVER = "csi.weir.storage";
+// The names under which the operator is known: to the API server's field ownership, and on the
+// objects it marks.
 
 /** Of the operator's parts of a status (server-side apply), and of its patches. */
 export const OPERATOR_MANAGER = "weir-operator";

@@ -2,7 +2,7 @@
 import { WeirError } from "../core/runtime/errors.ts";
 import { createLogger, logFault } from "../core/runtime/log.ts";
 import { parseOperatorConfig, processEnvironment, USAGE, type OperatorConfig } from "./config.ts";
-import { Health } from "./health.ts";
+import { Health } from "../core/runtime/health.ts";
 
 const EXIT_USAGE = 2;
 

@@ -1,12 +1,8 @@
 // What Prometheus is told of the operator.
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
-import type { EndedCall } from "../core/csi/rpc-service.ts";
+import { CALL_BUCKETS, countCalls } from "../core/csi/call-metrics.ts";
 import type { ReconcileReport } from "../core/kube/controller.ts";
-import { DRIVER } from "./driver.ts";
-
-/** Seconds: from a cheap question to the longest wait of a sidecar. */
-const BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100];
 
 export interface OperatorGauges {
   readonly isLeader: boolean;
@@ -19,13 +15,7 @@ export interface OperatorGauges {
 
 export class OperatorMetrics {
   readonly #registry = new Registry();
-  readonly #operations = new Histogram({
-    name: "csi_operations_seconds",
-    help: "Time that calls of the sidecars took",
-    labelNames: ["driver_name", "method_name", "grpc_status_code"],
-    buckets: BUCKETS,
-    registers: [this.#registry],
-  });
+  readonly onCall = countCalls(this.#registry);
   readonly #reconciles = new Counter({
     name: "weir_reconcile_total",
     help: "Looks at an object, by what they came to",
@@ -36,7 +26,7 @@ export class OperatorMetrics {
     name: "weir_reconcile_seconds",
     help: "Time that looks at an object took",
     labelNames: ["controller"],
-    buckets: BUCKETS,
+    buckets: CALL_BUCKETS,
     registers: [this.#registry],
   });
   readonly #leader = this.#gauge("weir_leader", "1 when this process reconciles");
@@ -53,11 +43,6 @@ export class OperatorMetrics {
     labelNames: ["kind"],
     registers: [this.#registry],
   });
-
-  onCall({ method, code, durationMs }: EndedCall): void {
-    const labels = { driver_name: DRIVER, method_name: method, grpc_status_code: code };
-    this.#operations.observe(labels, durationMs / 1000);
-  }
 
   onReconciled(controller: string, { result, durationMs }: ReconcileReport): void {
     this.#reconciles.inc({ controller, result });

@@ -2,7 +2,7 @@
 // (the out-of-service taint): what lies on any other may be out of reach for ever.
 import { CSI_NODE, NODE, type CsiNode, type Node } from "../core/kube/kinds.ts";
 import type { KubeApi } from "../core/kube/kube-api.ts";
-import { DRIVER } from "./driver.ts";
+import { DRIVER } from "../core/csi/driver.ts";
 
 const OUT_OF_SERVICE = "node.kubernetes.io/out-of-service";
 /** Nodes looked at before the search is put off. */

@@ -17,7 +17,7 @@ import { Backend } from "./backend.ts";
 import type { OperatorConfig } from "./config.ts";
 import { controllerService } from "./csi/controller-service.ts";
 import { identityService } from "./csi/identity.ts";
-import type { Health, HealthSource } from "./health.ts";
+import type { Health, HealthSource } from "../core/runtime/health.ts";
 import { OperatorMetrics } from "./metrics.ts";
 import type { OperatorParts } from "./parts.ts";
 import { People } from "./people.ts";

@@ -6,10 +6,11 @@ import type { Logger } from "../core/runtime/log.ts";
 import { realClock, realRandom } from "../core/runtime/real-ports.ts";
 import { openStore } from "../core/store/open-store.ts";
 import type { OperatorConfig } from "./config.ts";
-import { DRIVER, OPERATOR_MANAGER } from "./driver.ts";
-import type { Health } from "./health.ts";
+import { DRIVER } from "../core/csi/driver.ts";
+import { OPERATOR_MANAGER } from "./driver.ts";
+import type { Health } from "../core/runtime/health.ts";
 import { runOperator } from "./operator-process.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../core/runtime/version.ts";
 
 export async function run(options: {
   readonly config: OperatorConfig;

@@ -17,7 +17,7 @@ import { commandHelp, programHelp } from "./help.ts";
 import { noteLogger } from "./note-log.ts";
 import { Output, type TextStream } from "./output.ts";
 import { UsageError } from "./usage-error.ts";
-import { VERSION } from "./version.ts";
+import { VERSION } from "../../core/runtime/version.ts";
 
 export const GROUPS: readonly CommandGroup[] = [
   {

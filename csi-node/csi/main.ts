@@ -3,12 +3,12 @@ import { realClock, realRandom } from "../../core/runtime/real-ports.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import type { KubeApi } from "../../core/kube/kube-api.ts";
 import { createLogger, logFault } from "../../core/runtime/log.ts";
-import { VERSION } from "../cli/version.ts";
+import { VERSION } from "../../core/runtime/version.ts";
 import { ControlClient } from "../control/control-client.ts";
 import { parseNodeConfig, processEnvironment, USAGE, type NodeConfig } from "./config.ts";
 import { LinuxMounter } from "./linux-mounter.ts";
 import { runNode } from "./node-process.ts";
-import { DRIVER } from "./node-service.ts";
+import { DRIVER } from "../../core/csi/driver.ts";
 import { FIELD_MANAGER } from "./snapshot-agent.ts";
 
 const EXIT_USAGE = 2;

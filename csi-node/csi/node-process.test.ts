@@ -23,7 +23,7 @@ import { realClock, realRandom } from "../../core/runtime/real-ports.ts";
 import { captureLogs, expectLog } from "../../test/support/log-capture.ts";
 import { parseNodeConfig } from "./config.ts";
 import { runNode } from "./node-process.ts";
-import { DRIVER } from "./node-service.ts";
+import { DRIVER } from "../../core/csi/driver.ts";
 import { NodeUnderTest } from "./node-under-test.ts";
 
 let kubelet: string;

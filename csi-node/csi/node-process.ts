@@ -11,10 +11,11 @@ import { whenAborted } from "../../core/runtime/timer-signals.ts";
 import type { KubeApi } from "../../core/kube/kube-api.ts";
 import type { EngineApi } from "../control/engine-api.ts";
 import { pluginDirectory, type NodeConfig } from "./config.ts";
-import { serveHealth } from "./health.ts";
+import { Health } from "../../core/runtime/health.ts";
 import { NodeMetrics } from "./metrics.ts";
 import type { Mounter } from "./mounter.ts";
-import { DRIVER, identityService, nodeService } from "./node-service.ts";
+import { DRIVER } from "../../core/csi/driver.ts";
+import { identityService, nodeService } from "./node-service.ts";
 import { Registration } from "./registration.ts";
 import { runSnapshotAgent } from "./snapshot-agent.ts";
 import { VolumeAgent } from "./volume-agent.ts";
@@ -42,7 +43,7 @@ export interface NodeProcessOptions {
 export async function runNode(options: NodeProcessOptions): Promise<void> {
   const { config, version, clock, random, log, signal, engine, mounter } = options;
   const ending = new AbortController();
-  const metrics = new NodeMetrics({ driver: DRIVER });
+  const metrics = new NodeMetrics();
   const registration = new Registration({
     driver: DRIVER,
     endpoint: config.kubeletSocketPath,
@@ -56,7 +57,7 @@ export async function runNode(options: NodeProcessOptions): Promise<void> {
   const identity = { nodeName: config.nodeName, maxVolumes: config.maxVolumes, version };
   const work = new VolumeWork({ clock, log, ending: ending.signal });
   const agents = startable(options);
-  const common = { clock, random, log, onCall: metrics.onCall.bind(metrics) };
+  const common = { clock, random, log, onCall: metrics.onCall };
   const csi = await serveCsi({
     ...common,
     socketPath: config.socketPath,
@@ -97,8 +98,8 @@ async function startHealth(
   const { config, engine, clock, signal } = options;
   const { registration, metrics } = parts;
   if (config.httpEndpoint === undefined) return { [Symbol.asyncDispose]: async () => undefined };
-  return serveHealth({
-    endpoint: config.httpEndpoint,
+  const health = await Health.serve(config.httpEndpoint);
+  health.ask({
     metrics: () => metrics.text({ isRegistered: registration.isRegistered }),
     whyNotReady: async () => {
       if (!registration.isRegistered) return "kubelet has not registered the driver yet";
@@ -111,6 +112,7 @@ async function startHealth(
       }
     },
   });
+  return health;
 }
 
 /** What runs beside the services, for the API server. */

@@ -13,6 +13,7 @@ import {
   type IdentityServer,
   type NodeServer,
 } from "../../core/csi/generated/csi.ts";
+import { DRIVER } from "../../core/csi/driver.ts";
 import { rpcService, type RpcService } from "../../core/csi/rpc-service.ts";
 import { expand, parseExpand } from "./expand.ts";
 import { parsePublish, parseUnpublish, publish, unpublish } from "./publish.ts";
@@ -20,8 +21,6 @@ import type { NodeParts } from "./served-volume.ts";
 import { parseStage, parseUnstage, stage, unstage } from "./stage.ts";
 import { volumeStats } from "./stats.ts";
 import type { VolumeWork } from "./volume-work.ts";
-
-export const DRIVER = "csi.weir.storage";
 
 export interface NodeIdentity {
   readonly nodeName: string;

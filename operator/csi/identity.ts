@@ -7,8 +7,8 @@ import {
   type IdentityServer,
 } from "../../core/csi/generated/csi.ts";
 import { rpcService, type RpcService } from "../../core/csi/rpc-service.ts";
-import { DRIVER } from "../driver.ts";
-import { VERSION } from "../version.ts";
+import { DRIVER } from "../../core/csi/driver.ts";
+import { VERSION } from "../../core/runtime/version.ts";
 
 export function identityService(): RpcService {
   return rpcService<IdentityServer>(IdentityService, {

@@ -33,7 +33,7 @@ import { VOLUME, type Volume } from "../../crds/volume.ts";
 import { Backend } from "../../operator/backend.ts";
 import { InFlight } from "../../operator/csi/in-flight.ts";
 import type { ServiceParts } from "../../operator/csi/service-parts.ts";
-import { DRIVER } from "../../operator/driver.ts";
+import { DRIVER } from "../../core/csi/driver.ts";
 import { People } from "../../operator/people.ts";
 import { startReconcilers } from "../../operator/reconcile/reconcilers.ts";
 import { captureLogs } from "./log-capture.ts";

@@ -2,7 +2,8 @@
 // the provisioner's, so that deleting it does what its reclaim policy says. Decided from facts.
 import type { PersistentVolume } from "../../../core/kube/kinds.ts";
 import type { Volume } from "../../../crds/volume.ts";
-import { DRIVER, VOLUME_LABEL } from "../../driver.ts";
+import { DRIVER } from "../../../core/csi/driver.ts";
+import { VOLUME_LABEL } from "../../driver.ts";
 import { isDeleting, isReady, volumeContextOf } from "../../volume-state.ts";
 
 export interface PersistentVolumeFacts {

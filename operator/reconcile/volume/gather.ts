@@ -7,7 +7,7 @@ import type { PersistentVolume } from "../../../core/kube/kinds.ts";
 import { hasCondition } from "../../../crds/conditions.ts";
 import type { Snapshot } from "../../../crds/snapshot.ts";
 import type { Volume } from "../../../crds/volume.ts";
-import { DRIVER } from "../../driver.ts";
+import { DRIVER } from "../../../core/csi/driver.ts";
 import { cloneSnapshotName, volumeUidOf } from "../../names.ts";
 import type { OperatorParts } from "../../parts.ts";
 import { isDeleting, isReady } from "../../volume-state.ts";

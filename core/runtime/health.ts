@@ -3,12 +3,12 @@
 // before the rest of the program is loaded, which takes minutes on a machine that is slow enough.
 import { createServer, type Server } from "node:http";
 
-import { WeirError } from "../core/runtime/errors.ts";
+import { WeirError } from "./errors.ts";
 
-/** What the operator knows about itself once it runs. */
+/** What a program knows about itself once it runs. */
 export interface HealthSource {
   /** Why calls cannot be served; `undefined` when they can. */
-  readonly whyNotReady: () => string | undefined;
+  readonly whyNotReady: () => string | undefined | Promise<string | undefined>;
   readonly metrics: () => Promise<string>;
 }
 
@@ -18,7 +18,7 @@ interface Answer {
 }
 
 const STARTING: HealthSource = {
-  whyNotReady: () => "the operator is starting",
+  whyNotReady: () => "the program is starting",
   metrics: () => Promise.resolve(""),
 };
 
@@ -55,19 +55,24 @@ export class Health implements AsyncDisposable {
 }
 
 /** Never rejects. */
-async function answer({ whyNotReady, metrics }: HealthSource, path: string): Promise<Answer> {
+async function answer(source: HealthSource, path: string): Promise<Answer> {
+  try {
+    return await answerOf(source, path);
+  } catch {
+    return { status: 500, text: "the question failed unexpectedly\n" };
+  }
+}
+
+async function answerOf({ whyNotReady, metrics }: HealthSource, path: string): Promise<Answer> {
   switch (path) {
     case "/healthz":
       return { status: 200, text: "ok\n" };
     case "/readyz": {
-      const reason = whyNotReady();
+      const reason = await whyNotReady();
       return { status: reason === undefined ? 200 : 503, text: `${reason ?? "ready"}\n` };
     }
     case "/metrics":
-      return metrics().then(
-        (text) => ({ status: 200, text }),
-        () => ({ status: 500, text: "the metrics cannot be collected\n" }),
-      );
+      return { status: 200, text: await metrics() };
     default:
       return { status: 404, text: "there are /healthz, /readyz and /metrics\n" };
   }
