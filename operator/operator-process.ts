@@ -16,7 +16,7 @@ import { VOLUME } from "../crds/volume.ts";
 import { Backend } from "./backend.ts";
 import type { OperatorConfig } from "./config.ts";
 import { controllerService } from "./csi/controller-service.ts";
-import { identityService } from "./csi/identity.ts";
+import { identityService } from "../core/csi/identity.ts";
 import type { Health, HealthSource } from "../core/runtime/health.ts";
 import { OperatorMetrics } from "./metrics.ts";
 import type { OperatorParts } from "./parts.ts";

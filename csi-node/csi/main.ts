@@ -39,7 +39,7 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     using api = config.useKubernetes ? await connect(config) : undefined;
     await runNode({
-      ...{ config, engine, mounter, log, version: VERSION, signal: stop.signal },
+      ...{ config, engine, mounter, log, signal: stop.signal },
       ...{ clock: realClock, random: realRandom },
       api,
     });

@@ -24,6 +24,7 @@ import { captureLogs, expectLog } from "../../test/support/log-capture.ts";
 import { parseNodeConfig } from "./config.ts";
 import { runNode } from "./node-process.ts";
 import { DRIVER } from "../../core/csi/driver.ts";
+import { VERSION } from "../../core/runtime/version.ts";
 import { NodeUnderTest } from "./node-under-test.ts";
 
 let kubelet: string;
@@ -75,7 +76,7 @@ function start(endpoint = http): AbortController {
   stops.push(stop);
   running.push(
     runNode({
-      ...{ config, version: "1.2.3", engine: node.engine, mounter: node.mounter, api: undefined },
+      ...{ config, engine: node.engine, mounter: node.mounter, api: undefined },
       ...{ clock: realClock, random: realRandom, signal: stop.signal },
       log: pino({}, captureLogs()),
     }),
@@ -218,7 +219,7 @@ test("identity says who it is and that volumes grow while they are used", async 
   const info = await new Promise((resolve, reject) => {
     client.getPluginInfo({}, (error, answer) => (error === null ? resolve(answer) : reject(error)));
   });
-  expect(info).toMatchObject({ name: DRIVER, vendorVersion: "1.2.3" });
+  expect(info).toMatchObject({ name: DRIVER, vendorVersion: VERSION });
   const probe = await new Promise<boolean | undefined>((resolve, reject) => {
     client.probe({}, (error, answer) => (error === null ? resolve(answer.ready) : reject(error)));
   });

@@ -7,6 +7,7 @@ import { serveCsi } from "../../core/csi/serve.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import { logFault, type Logger } from "../../core/runtime/log.ts";
 import type { Clock, Random } from "../../core/runtime/ports.ts";
+import { VERSION } from "../../core/runtime/version.ts";
 import { whenAborted } from "../../core/runtime/timer-signals.ts";
 import type { KubeApi } from "../../core/kube/kube-api.ts";
 import type { EngineApi } from "../control/engine-api.ts";
@@ -15,7 +16,8 @@ import { Health } from "../../core/runtime/health.ts";
 import { NodeMetrics } from "./metrics.ts";
 import type { Mounter } from "./mounter.ts";
 import { DRIVER } from "../../core/csi/driver.ts";
-import { identityService, nodeService } from "./node-service.ts";
+import { identityService } from "../../core/csi/identity.ts";
+import { nodeService } from "./node-service.ts";
 import { Registration } from "./registration.ts";
 import { runSnapshotAgent } from "./snapshot-agent.ts";
 import { VolumeAgent } from "./volume-agent.ts";
@@ -27,7 +29,6 @@ const ENGINE_ANSWER_MS = 5_000;
 
 export interface NodeProcessOptions {
   readonly config: NodeConfig;
-  readonly version: string;
   readonly engine: EngineApi;
   readonly mounter: Mounter;
   readonly clock: Clock;
@@ -41,7 +42,7 @@ export interface NodeProcessOptions {
 
 /** Resolves when the signal has ended everything. Throws what stops it from starting. */
 export async function runNode(options: NodeProcessOptions): Promise<void> {
-  const { config, version, clock, random, log, signal, engine, mounter } = options;
+  const { config, clock, random, log, signal, engine, mounter } = options;
   const ending = new AbortController();
   const metrics = new NodeMetrics();
   const registration = new Registration({
@@ -54,7 +55,7 @@ export async function runNode(options: NodeProcessOptions): Promise<void> {
     random,
     log,
   });
-  const identity = { nodeName: config.nodeName, maxVolumes: config.maxVolumes, version };
+  const identity = { nodeName: config.nodeName, maxVolumes: config.maxVolumes };
   const work = new VolumeWork({ clock, log, ending: ending.signal });
   const agents = startable(options);
   const common = { clock, random, log, onCall: metrics.onCall };
@@ -62,7 +63,7 @@ export async function runNode(options: NodeProcessOptions): Promise<void> {
     ...common,
     socketPath: config.socketPath,
     services: [
-      identityService({ version }),
+      identityService(),
       nodeService({ engine, mounter, clock, identity, work, onAttachChange: agents.poke }),
     ],
   });
@@ -73,7 +74,10 @@ export async function runNode(options: NodeProcessOptions): Promise<void> {
   });
   try {
     await using _health = await startHealth(options, { registration, metrics });
-    log.info({ node: config.nodeName, socket: config.socketPath, version }, "serving kubelet");
+    log.info(
+      { node: config.nodeName, socket: config.socketPath, version: VERSION },
+      "serving kubelet",
+    );
     await Promise.all([announce(registration, options), agents.run(signal), whenAborted(signal)]);
   } finally {
     log.info("ending: waiting for the calls that run");

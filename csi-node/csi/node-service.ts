@@ -1,19 +1,13 @@
 // The CSI services that kubelet calls: each RPC is one function of a file of its own; here they
 // get their volume's lock, and nothing else.
 import {
-  IdentityService,
   NodeExpandVolumeResponse,
   NodeGetCapabilitiesResponse,
   NodeGetInfoResponse,
   NodeService,
   NodeServiceCapability_RPC_Type as Rpc,
-  PluginCapability_Service_Type as PluginService,
-  PluginCapability_VolumeExpansion_Type as Expansion,
-  GetPluginCapabilitiesResponse,
-  type IdentityServer,
   type NodeServer,
 } from "../../core/csi/generated/csi.ts";
-import { DRIVER } from "../../core/csi/driver.ts";
 import { rpcService, type RpcService } from "../../core/csi/rpc-service.ts";
 import { expand, parseExpand } from "./expand.ts";
 import { parsePublish, parseUnpublish, publish, unpublish } from "./publish.ts";
@@ -26,7 +20,6 @@ export interface NodeIdentity {
   readonly nodeName: string;
   /** 0: kubelet's own limits only. */
   readonly maxVolumes: number;
-  readonly version: string;
 }
 
 const CAPABILITIES = [
@@ -100,22 +93,5 @@ export function nodeService(
           maxVolumesPerNode: BigInt(identity.maxVolumes),
         }),
       ),
-  });
-}
-
-export function identityService({ version }: { readonly version: string }): RpcService {
-  return rpcService<IdentityServer>(IdentityService, {
-    getPluginInfo: () => Promise.resolve({ name: DRIVER, vendorVersion: version, manifest: {} }),
-    getPluginCapabilities: () =>
-      Promise.resolve(
-        GetPluginCapabilitiesResponse.fromPartial({
-          capabilities: [
-            { type: { $case: "service", value: { type: PluginService.CONTROLLER_SERVICE } } },
-            { type: { $case: "volumeExpansion", value: { type: Expansion.ONLINE } } },
-          ],
-        }),
-      ),
-    // Says only that this process answers: whoever restarts it would not heal the engine.
-    probe: () => Promise.resolve({ ready: true }),
   });
 }

@@ -1,14 +1,14 @@
-// The identity service of the operator's socket: what the driver is and can.
+// The identity service, the same at the operator's socket and a node's: what the driver is and can.
 import {
   GetPluginCapabilitiesResponse,
   IdentityService,
   PluginCapability_Service_Type as PluginService,
   PluginCapability_VolumeExpansion_Type as Expansion,
   type IdentityServer,
-} from "../../core/csi/generated/csi.ts";
-import { rpcService, type RpcService } from "../../core/csi/rpc-service.ts";
-import { DRIVER } from "../../core/csi/driver.ts";
-import { VERSION } from "../../core/runtime/version.ts";
+} from "./generated/csi.ts";
+import { rpcService, type RpcService } from "./rpc-service.ts";
+import { DRIVER } from "./driver.ts";
+import { VERSION } from "../runtime/version.ts";
 
 export function identityService(): RpcService {
   return rpcService<IdentityServer>(IdentityService, {
@@ -22,7 +22,8 @@ export function identityService(): RpcService {
           ],
         }),
       ),
-    // Not whether the store answers: sidecars wait for this at their start, calls say it better.
+    // Only that this process answers: sidecars wait for it at their start, and whoever restarts the
+    // process because of it would heal neither the store nor the engine.
     probe: () => Promise.resolve({ ready: true }),
   });
 }
