@@ -9,8 +9,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <vector>
 
+#include "engine/journal/journal_file.h"
 #include "tests/support/journal_model.h"
 #include "tests/support/scratch_folder.h"
 
@@ -171,6 +173,21 @@ TEST_F(JournalTest, StaysInItsNewestFileOverManyOpens) {
     EXPECT_EQ(journal->oldest_file().number, 1U);
     EXPECT_EQ(journal->used_bytes(), kSimFileBytes);
   }
+}
+
+// As after a kill while the next file was being made: small records fit, large ones need that file.
+TEST_F(JournalTest, MakesTheNextFileForAWriteThatWaitsAfterAnOpen) {
+  const uint32_t newest = Append(*Open(), 0, 12, 1).addr.file();
+  for (const auto& entry : std::filesystem::directory_iterator(config_.directory)) {
+    const bool spare = entry.path().extension() == ".jnl" &&
+                       entry.path().filename() != journal::FileName(newest);
+    if (spare) std::filesystem::remove(entry.path());
+  }
+  const auto journal = Open();
+  ASSERT_TRUE(journal->CanStage(0));
+  ASSERT_FALSE(journal->CanStage(12));
+  ASSERT_NO_FATAL_FAILURE(AwaitRoom(*journal, 12));
+  EXPECT_GT(Append(*journal, 0, 12, 2).addr.file(), newest);
 }
 
 TEST_F(JournalTest, VisitsFromTheMiddleAcrossFiles) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <optional>
 #include <random>
 
 #include "tests/support/volume_rig.h"
@@ -65,7 +66,8 @@ void RandomLives(uint32_t seed, const RigOptions& options, int lives) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed << " life " << life);
     RigOptions here = options;
     here.directory = directory.path() + "/journal";
-    VolumeRig rig(here, bucket, position);
+    std::optional<VolumeRig> process(std::in_place, here, bucket, position);
+    VolumeRig& rig = *process;
     ExpectModel(rig, model, "after opening");
     for (int step = 0; step < 150; ++step) {
       const uint64_t block = pick(model.size() - 40);
@@ -104,6 +106,7 @@ void RandomLives(uint32_t seed, const RigOptions& options, int lives) {
     if (pick(4) == 0) {  // The node is lost: only what was committed remains.
       rig.UploadAll();
       committed = model;
+      process.reset();  // it may be making a file in there
       std::filesystem::remove_all(here.directory);
       position->journal_end = 0;
     }
@@ -137,6 +140,20 @@ TEST(Volume, OverwritesBetweenUploadsAreUploadedOnce) {
   EXPECT_EQ(indexes[0].extents[0].block_count, 1U);
   EXPECT_FALSE(rig.Upload());
   EXPECT_EQ(rig.Stats().dirty_bytes, 0U);
+}
+
+TEST(Volume, TellsOfWhatABatchLeftBehind) {
+  const TempDirectory directory;
+  VolumeRig rig({.directory = directory.path(), .batch_bytes = 4 * kBlockBytes},
+                std::make_shared<FakeBucket>(), FreshPosition());
+  for (uint64_t block = 0; block < 6; ++block) ASSERT_EQ(rig.Write(block, Stamped(1, block)), 0);
+  const uint64_t before = rig.told_dirty;
+  ASSERT_TRUE(rig.Upload());
+  EXPECT_EQ(rig.Stats().dirty_bytes, 2 * kBlockBytes);
+  EXPECT_EQ(rig.told_dirty, before + 1);
+  ASSERT_TRUE(rig.Upload());
+  EXPECT_EQ(rig.Stats().dirty_bytes, 0U);
+  EXPECT_EQ(rig.told_dirty, before + 1);
 }
 
 TEST(Volume, AColdBlockCostsOneGetAndADamagedOneIsAnError) {

@@ -62,6 +62,9 @@ bool Journal::CanStage(uint32_t data_blocks) const noexcept {
     state_->Absorb();
     if (state_->appender.CanStage(data_blocks)) return true;
   }
+  // After an open the newest file may have room for a small record only, and without a commit
+  // nobody else asks for the next file.
+  state_->WantSpares();
   if (state_->spares_coming > 0) state_->background.Hurry();
   return false;
 }

@@ -67,7 +67,6 @@ Result<std::unique_ptr<Journal>> Journal::OpenOn(
       if (file->number == number) state->background.Seal(file);
     }
   }
-  if (!state->appender.CanStage(0)) state->WantSpares();
   auto journal = std::unique_ptr<Journal>(new Journal(std::move(state)));
   journal->Visit(0, [&](const JournalRecord& record) {
     replay(record);

@@ -105,6 +105,8 @@ void Volume::MarkTaken(const BatchPlan& plan) {
                               ? appended_bytes_
                               : appended_bytes_ - unbatched_blocks_ * kJournalBlockStride;
   urgent_told_ = false;
+  // The rest has nobody else to tell of it: no write need come any more.
+  if (unbatched_since_ns_ != 0) host_.OnDirty(false);
 }
 
 void Volume::TakeBatch(const BatchRequest& request, std::function<void(Result<Batch>)> done) {

@@ -83,7 +83,7 @@ class VolumeRig::Host final : public VolumeHost {
       EXPECT_TRUE(at.volume().CompleteChunk(chunk, bytes));
     });
   }
-  void OnDirty(bool) override {}
+  void OnDirty(bool) override { ++rig_.told_dirty; }
   void OnFailed(Error) override {}
 
  private:

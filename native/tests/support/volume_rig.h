@@ -73,6 +73,8 @@ class VolumeRig {
   void FailVolume();
   [[nodiscard]] VolumeStats Stats();
   [[nodiscard]] CleanCache& cache() noexcept { return *cache_; }
+  // How often the volume said that data waits.
+  std::atomic<uint64_t> told_dirty{0};
   // Runs on the loop thread, waits.
   void On(std::function<void(VolumeServer&)> task);
 
