@@ -117,7 +117,20 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::StartUblk>("startUblk"),
                       InstanceMethod<&EngineWrap::StopUblk>("stopUblk"),
                       InstanceMethod<&EngineWrap::ResizeUblk>("resizeUblk"),
-                      InstanceMethod<&EngineWrap::AbandonUblk>("abandonUblk")});
+                      InstanceMethod<&EngineWrap::AbandonUblk>("abandonUblk"),
+                      InstanceMethod<&EngineWrap::ListenHandoff>("listenHandoff"),
+                      InstanceMethod<&EngineWrap::CloseHandoffListener>("closeHandoffListener"),
+                      InstanceMethod<&EngineWrap::ConnectHandoff>("connectHandoff"),
+                      InstanceMethod<&EngineWrap::ReadHandoff>("readHandoff"),
+                      InstanceMethod<&EngineWrap::SendHandoff>("sendHandoff"),
+                      InstanceMethod<&EngineWrap::HandoffPeerAlive>("handoffPeerAlive"),
+                      InstanceMethod<&EngineWrap::KillHandoffPeer>("killHandoffPeer"),
+                      InstanceMethod<&EngineWrap::CloseHandoff>("closeHandoff"),
+                      InstanceMethod<&EngineWrap::HoldJournal>("holdJournal"),
+                      InstanceMethod<&EngineWrap::CatchUp>("catchUp"),
+                      InstanceMethod<&EngineWrap::GiveAll>("giveAll"),
+                      InstanceMethod<&EngineWrap::TakeAll>("takeAll"),
+                      InstanceMethod<&EngineWrap::OpenCacheFile>("openCacheFile")});
 }
 
 // new Engine({cacheDirectory, ramBytes, fileBytes, uploadNice}, onEvents)
@@ -136,11 +149,17 @@ EngineWrap::EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine
   background_ = std::make_unique<Worker>(static_cast<int>(ToU64(config.Get("uploadNice"))));
   foreground_ = std::make_unique<Worker>(0);
   control_ = std::make_unique<Worker>(0);
+  messages_ = std::make_unique<Worker>(0);
+  window_ = std::make_unique<Worker>(0);
   events_ = std::make_shared<EventQueue>(info.Env(), info[1].As<Napi::Function>());
+  sockets_ = std::make_unique<HandoffSockets>(events_);
 }
 
 EngineWrap::~EngineWrap() {
   if (events_ != nullptr) events_->Close();
+  sockets_.reset();  // First: it ends what the two below wait for.
+  window_.reset();
+  messages_.reset();
   control_.reset();
   for (auto& [number, server] : volumes_) server->Close();
   volumes_.clear();
@@ -177,7 +196,7 @@ EngineWrap::Server EngineWrap::Find(const Napi::CallbackInfo& info) {
   return nullptr;
 }
 
-// (call, volume, config, base) -> stats
+// (call, volume, config, base, warm) -> stats
 void EngineWrap::OpenVolume(const Napi::CallbackInfo& info) {
   const uint32_t call = CallOf(info);
   const uint32_t number = VolumeOf(info);
@@ -194,14 +213,17 @@ void EngineWrap::OpenVolume(const Napi::CallbackInfo& info) {
                           .foreground = foreground_.get(),
                           .host = std::make_unique<EventHost>(events_, number)});
   volumes_.emplace(number, server);
+  const bool warm = info[4].ToBoolean();
   server->Start(
-      std::move(config), std::move(base.value()), [this, call](Result<VolumeStats> stats) {
+      std::move(config), std::move(base.value()),
+      [this, call](Result<VolumeStats> stats) {
         if (stats.ok()) {
           Done(call, [stats = stats.value()](Napi::Env env) { return FromStats(env, stats); });
         } else {
           Refuse(call, stats.error());
         }
-      });
+      },
+      warm ? VolumeServer::Mode::kWarm : VolumeServer::Mode::kOwner);
 }
 
 // (call, volume). Also the way out after a failed open.
@@ -254,6 +276,7 @@ Napi::Value EngineWrap::CacheStats(const Napi::CallbackInfo& info) {
 void EngineWrap::Close(const Napi::CallbackInfo& info) {
   WEIR_CHECK(volumes_.empty());
   events_->Close();
+  cache_.reset();  // Its file may have another owner from now on.
   static_cast<void>(info);
 }
 

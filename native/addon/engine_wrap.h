@@ -13,6 +13,7 @@
 #include <unordered_map>
 
 #include "addon/event_queue.h"
+#include "addon/handoff_sockets.h"
 #include "engine/cache/clean_cache.h"
 #include "engine/ublk/ublk_control.h"
 #include "engine/volume/volume_server.h"
@@ -59,6 +60,23 @@ class EngineWrap final : public Napi::ObjectWrap<EngineWrap> {
   void ResizeUblk(const Napi::CallbackInfo& info);
   void AbandonUblk(const Napi::CallbackInfo& info);
 
+  // handoff (engine_handoff.cc)
+  void ListenHandoff(const Napi::CallbackInfo& info);
+  void CloseHandoffListener(const Napi::CallbackInfo& info);
+  void ConnectHandoff(const Napi::CallbackInfo& info);
+  void ReadHandoff(const Napi::CallbackInfo& info);
+  void SendHandoff(const Napi::CallbackInfo& info);
+  Napi::Value HandoffPeerAlive(const Napi::CallbackInfo& info);
+  void KillHandoffPeer(const Napi::CallbackInfo& info);
+  void CloseHandoff(const Napi::CallbackInfo& info);
+  void HoldJournal(const Napi::CallbackInfo& info);
+  void CatchUp(const Napi::CallbackInfo& info);
+  void GiveAll(const Napi::CallbackInfo& info);
+  void TakeAll(const Napi::CallbackInfo& info);
+  void OpenCacheFile(const Napi::CallbackInfo& info);
+  std::vector<Server> ServersOf(const Napi::Array& volumes);
+  void RefuseUnknownSocket(uint32_t call);
+
   // The ublk control ring, opened at its first use. Control worker only.
   Result<UblkControl*> Control();
   // Runs `task` on the control worker, which may block.
@@ -77,6 +95,9 @@ class EngineWrap final : public Napi::ObjectWrap<EngineWrap> {
   std::unique_ptr<Worker> foreground_;
   std::unique_ptr<Worker> control_;  // blocking control calls: closing volumes, ublk control
   std::unique_ptr<UblkControl> ublk_control_;
+  std::unique_ptr<HandoffSockets> sockets_;
+  std::unique_ptr<Worker> messages_;  // sends to the other engine, which may not read for a while
+  std::unique_ptr<Worker> window_;    // gives or takes everything
   std::unordered_map<uint32_t, Server> volumes_;
 };
 

@@ -1,6 +1,7 @@
 // Goal: CRC32C is the one of RFC 3720 and continues over split input.
 // Method: the RFC's vectors (B.4), the customary check value, every split point of a buffer against
-//   the checksum of the whole, and a bitwise reference over random lengths and alignments.
+//   the checksum of the whole, and a bitwise reference over random lengths and alignments, for
+//   both ways of computing it.
 #include "engine/base/crc32c.h"
 
 #include <gtest/gtest.h>
@@ -76,7 +77,10 @@ TEST(Crc32c, EqualsTheBitwiseReference) {
     const size_t begin = random() % 64;
     const size_t bytes = random() % (data.size() - begin);
     const auto part = std::span(data).subspan(begin, bytes);
-    ASSERT_EQ(Crc32c(part), Reference(part)) << begin << " " << bytes;
+    const uint32_t reference = Reference(part);
+    ASSERT_EQ(Crc32c(part), reference) << begin << " " << bytes;
+    ASSERT_EQ(~Crc32cByIsal(~0U, part), reference) << begin << " " << bytes;
+    ASSERT_EQ(~Crc32cByTables(~0U, part), reference) << begin << " " << bytes;
   }
 }
 

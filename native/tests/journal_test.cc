@@ -179,8 +179,8 @@ TEST_F(JournalTest, StaysInItsNewestFileOverManyOpens) {
 TEST_F(JournalTest, MakesTheNextFileForAWriteThatWaitsAfterAnOpen) {
   const uint32_t newest = Append(*Open(), 0, 12, 1).addr.file();
   for (const auto& entry : std::filesystem::directory_iterator(config_.directory)) {
-    const bool spare = entry.path().extension() == ".jnl" &&
-                       entry.path().filename() != journal::FileName(newest);
+    const bool spare =
+        entry.path().extension() == ".jnl" && entry.path().filename() != journal::FileName(newest);
     if (spare) std::filesystem::remove(entry.path());
   }
   const auto journal = Open();

@@ -252,6 +252,27 @@ TEST_F(UblkQueueTest, ThawServesWhatWasLeftBehind) {
   EXPECT_EQ(kernel_->slots[5].data, Filled(4096, 5));
 }
 
+TEST_F(UblkQueueTest, WhatTheDeviceGivesBackIsLeftBehindAndDoneAfterAThaw) {
+  device_.hold = true;
+  kernel_->Deliver(0, ublk::kOpWrite, 0, 4096, Filled(4096, 1));
+  kernel_->Deliver(1, ublk::kOpRead, 0, 4096);
+  queue_->Freeze([this] { ++frozen_; });
+  loop_->Post([this] {
+    device_.hold = false;
+    device_.result = kGivenBack;
+    device_.Release();
+    device_.result = 0;
+  });
+  RunPosted();
+  EXPECT_EQ(frozen_, 1);
+  EXPECT_EQ(queue_->left_behind(), 2U);
+  EXPECT_TRUE(kernel_->slots[0].results.empty()) << "it was answered, so nobody does it again";
+  queue_->Thaw();
+  EXPECT_EQ(OnlyResult(0), 4096);
+  EXPECT_EQ(OnlyResult(1), 4096);
+  EXPECT_EQ(queue_->left_behind(), 0U);
+}
+
 TEST(UblkUapiTest, UserCopyRangesOfTagsDoNotMeet) {
   EXPECT_EQ(ublk::UserCopyOffset(0, 0), 0x80000000ULL);
   EXPECT_EQ(ublk::UserCopyOffset(0, 1) - ublk::UserCopyOffset(0, 0), 32ULL << 20);

@@ -14,4 +14,9 @@ namespace weir {
   return Crc32cExtend(0, data);
 }
 
+// The two ways of computing it, of which Crc32cExtend() uses the one that is faster on this
+// machine. Both count on the un-inverted register: ~Way(~crc, data).
+[[nodiscard]] uint32_t Crc32cByIsal(uint32_t reg, std::span<const std::byte> data) noexcept;
+[[nodiscard]] uint32_t Crc32cByTables(uint32_t reg, std::span<const std::byte> data) noexcept;
+
 }  // namespace weir

@@ -13,10 +13,14 @@ namespace weir {
 
 struct CleanCache::State {
   State(uint64_t ram_bytes, std::unique_ptr<FileTier> file_tier)
-      : ram(ram_bytes), file(std::move(file_tier)) {}
+      : ram(ram_bytes), owned_file(std::move(file_tier)), file_(owned_file.get()) {}
+
+  // May be null; once there it stays. The acquire is OpenFile()'s release's partner.
+  [[nodiscard]] FileTier* file() const noexcept { return file_.load(std::memory_order_acquire); }
 
   RamTier ram;
-  std::unique_ptr<FileTier> file;  // may be null
+  std::unique_ptr<FileTier> owned_file;
+  std::atomic<FileTier*> file_;
   std::atomic<uint64_t> ram_hits{0};
   std::atomic<uint64_t> file_hits{0};
   std::atomic<uint64_t> misses{0};
@@ -32,7 +36,8 @@ uint32_t CleanCache::State::ReadRam(const FrameKey& key, uint32_t wanted, RamTie
                                     uint32_t first, std::byte* out) {
   const RamTier::ReadResult result = ram.Read(key, wanted, need, first, out);
   // RAM hides these reads from the file tier, which must not lose the hottest frames for that.
-  if (result.became_hot && file != nullptr) file->MakeHot(key);
+  FileTier* const tier = result.became_hot ? file() : nullptr;
+  if (tier != nullptr) tier->MakeHot(key);
   if (result.blocks == wanted) ram_hits.fetch_add(1, std::memory_order_relaxed);
   return result.blocks;
 }
@@ -40,8 +45,9 @@ uint32_t CleanCache::State::ReadRam(const FrameKey& key, uint32_t wanted, RamTie
 // Reads what RAM did not have; `out` is where block `first` goes.
 bool CleanCache::State::ReadFile(const FrameKey& key, uint32_t wanted, uint32_t first,
                                  std::byte* out) {
-  if (file == nullptr) return false;
-  const FileTier::ReadResult result = file->Read(key, wanted, first, out);
+  FileTier* const tier = file();
+  if (tier == nullptr) return false;
+  const FileTier::ReadResult result = tier->Read(key, wanted, first, out);
   corrupt.fetch_add(result.corrupt, std::memory_order_relaxed);
   if (result.hit && result.hot) ram.Insert(key, result.frame_blocks, wanted, first, out);
   return result.hit;
@@ -58,6 +64,16 @@ Result<std::unique_ptr<CleanCache>> CleanCache::Open(const CleanCacheConfig& con
   }
   return std::unique_ptr<CleanCache>(
       new CleanCache(std::make_unique<State>(ram_bytes, std::move(file))));
+}
+
+Result<void> CleanCache::OpenFile(const std::string& directory, uint64_t file_bytes) {
+  if (directory.empty() || file_bytes < kFrameBytesMax) return {};
+  WEIR_CHECK(state_->file() == nullptr);
+  Result<std::unique_ptr<FileTier>> opened = FileTier::Open(directory, file_bytes);
+  if (!opened.ok()) return opened.error();
+  state_->owned_file = std::move(opened.value());
+  state_->file_.store(state_->owned_file.get(), std::memory_order_release);
+  return {};
 }
 
 CleanCache::CleanCache(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -84,13 +100,15 @@ void CleanCache::Insert(const FrameKey& key, uint32_t frame_blocks, uint32_t fir
   WEIR_CHECK(count > 0 && frame_blocks <= kFrameBlocksMax && first + count <= frame_blocks);
   const uint32_t blocks = BlockMask(first, count);
   state_->ram.Insert(key, frame_blocks, blocks, first, data);
-  if (state_->file != nullptr) state_->file->Insert(key, frame_blocks, blocks, first, data);
+  FileTier* const tier = state_->file();
+  if (tier != nullptr) tier->Insert(key, frame_blocks, blocks, first, data);
 }
 
 bool CleanCache::Contains(const FrameKey& key) const {
   uint32_t frame_blocks = 0;
   uint32_t held = state_->ram.Holds(key, &frame_blocks);
-  if (state_->file != nullptr) held |= state_->file->Holds(key, &frame_blocks);
+  const FileTier* const tier = state_->file();
+  if (tier != nullptr) held |= tier->Holds(key, &frame_blocks);
   return frame_blocks > 0 && held == BlockMask(0, frame_blocks);
 }
 
@@ -101,9 +119,9 @@ CleanCache::Stats CleanCache::stats() const {
   stats.misses = state_->misses.load(std::memory_order_relaxed);
   stats.corrupt = state_->corrupt.load(std::memory_order_relaxed);
   stats.ram_bytes = state_->ram.held_bytes();
-  if (state_->file != nullptr) {
-    stats.ram_bytes += state_->file->index_bytes();
-    stats.file_bytes = state_->file->held_bytes();
+  if (const FileTier* const tier = state_->file(); tier != nullptr) {
+    stats.ram_bytes += tier->index_bytes();
+    stats.file_bytes = tier->held_bytes();
   }
   return stats;
 }

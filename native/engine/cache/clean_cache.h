@@ -37,6 +37,9 @@ class CleanCache {
  public:
   static Result<std::unique_ptr<CleanCache>> Open(const CleanCacheConfig& config);
   ~CleanCache();
+  // Adds the NVMe tier to a cache that was opened without: its former owner has let go of it. Its
+  // index comes on top of `ram_bytes`. One call at a time; readers and writers may go on.
+  Result<void> OpenFile(const std::string& directory, uint64_t file_bytes);
 
   // Copies blocks [first, first + count) of the frame to `out` if all are cached and verify;
   // otherwise `out` holds anything. Blocks the calling thread for one file read when RAM does not

@@ -79,6 +79,25 @@ void Background::Create(JournalFile* file) {
   wake_.notify_one();
 }
 
+void Background::Pause() {
+  hurry_ = true;  // A file being filled with zeros would take longer than the pause is worth.
+  {
+    const std::lock_guard lock(mutex_);
+    paused_ = true;
+    if (options_.mode == BackgroundMode::kManual) at_rest_ = true;
+  }
+  wake_.notify_one();
+}
+
+void Background::Resume() {
+  {
+    const std::lock_guard lock(mutex_);
+    paused_ = false;
+    at_rest_ = false;
+  }
+  wake_.notify_one();
+}
+
 void Background::NoteSynced(uint64_t seq) {
   synced_seq_.store(seq);
   if (mark_wanted_.exchange(true)) return;
@@ -103,7 +122,10 @@ void Background::Take(std::vector<Done>& done) {
 void Background::Run() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    if (!RunOne(lock)) WaitForWork(lock);
+    if (!RunOne(lock)) {
+      at_rest_ = paused_;
+      WaitForWork(lock);
+    }
   }
 }
 
@@ -113,7 +135,7 @@ std::chrono::seconds Background::Pause(std::chrono::seconds pause) const {
 
 // Does one thing that is due; false if nothing is. `lock` is released while it works.
 bool Background::RunOne(std::unique_lock<std::mutex>& lock) {
-  if (failed()) return false;
+  if (failed() || paused_) return false;
   if (!jobs_.empty()) {
     const Job job = jobs_.front();
     jobs_.pop_front();
@@ -159,7 +181,7 @@ bool Background::RunCreate(std::unique_lock<std::mutex>& lock) {
 
 void Background::WaitForWork(std::unique_lock<std::mutex>& lock) {
   auto until = Clock::time_point::max();
-  if (!failed()) {
+  if (!failed() && !paused_) {
     if (!create_.empty()) until = std::min(until, create_at_);
     if (mark_wanted_) until = std::min(until, mark_at_);
   }

@@ -59,6 +59,14 @@ class Background {
   void Create(JournalFile* file);
   // A writer waits for the next file: better now than full of zeros. Cheap; lasts for one file.
   void Hurry() noexcept { hurry_ = true; }
+  // Finishes what it is at and begins nothing more; when at_rest(), nothing changes on disk until
+  // Resume(). What is asked for meanwhile waits.
+  void Pause();
+  void Resume();
+  // Any thread.
+  [[nodiscard]] bool at_rest() const noexcept { return at_rest_.load(); }
+  // The number that the next new file will get. REQUIRES at_rest().
+  [[nodiscard]] uint32_t next_number() const noexcept { return next_number_; }
   // Records up to `seq` are durable. The mark follows within a second.
   void NoteSynced(uint64_t seq);
   // Ends the thread; with `closed_seq` > 0 the mark says that nothing was appended behind it.
@@ -104,6 +112,7 @@ class Background {
   std::atomic<bool> stopping_{false};
   std::atomic<int> prepare_error_{0};
   std::atomic<bool> has_done_{false};
+  std::atomic<bool> at_rest_{false};  // set by the thread, so that its work is visible with it
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
@@ -112,6 +121,7 @@ class Background {
   Clock::time_point create_at_{};  // not before
   Clock::time_point mark_at_{};    // when the wanted mark is due; zero: not noticed yet
   std::vector<Done> done_;
+  bool paused_ = false;
 
   std::thread thread_;
 };

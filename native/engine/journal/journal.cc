@@ -171,4 +171,29 @@ void Journal::OnReady() { state_->Absorb(); }
 
 int Journal::last_prepare_error() const noexcept { return state_->background.last_prepare_error(); }
 
+void Journal::PauseBackground() { state_->background.Pause(); }
+void Journal::ResumeBackground() { state_->background.Resume(); }
+bool Journal::background_at_rest() const noexcept { return state_->background.at_rest(); }
+int Journal::lock_fd() const noexcept { return state_->disk->lock_fd(); }
+
+bool Journal::recycling() {
+  if (state_->background.has_done()) state_->Absorb();
+  return !state_->files.retiring().empty();
+}
+
+JournalHandover Journal::handover() const noexcept {
+  const auto& live = state_->files.live();
+  return {.committed_seq = committed_seq(),
+          .synced_seq = synced_seq(),
+          .next_number = state_->background.next_number(),
+          .newest_number = live.empty() ? 0 : live.back()->number,
+          .newest_end = live.empty() ? 0 : live.back()->end,
+          .newest_sealed = !live.empty() && live.back()->sealed};
+}
+
+void Journal::LetGo() noexcept {
+  WEIR_CHECK(background_at_rest());
+  state_->failed = true;
+}
+
 }  // namespace weir

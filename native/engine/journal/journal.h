@@ -26,6 +26,7 @@ namespace weir {
 
 namespace journal {
 class JournalDisk;
+struct OpenFolder;
 enum class BackgroundMode : uint8_t;
 }  // namespace journal
 
@@ -67,6 +68,16 @@ struct JournalIdentity {
   Uid volume;
   uint64_t base_epoch = 0;
   uint64_t base_seq = 0;
+};
+
+// What the process that takes a journal over must know of its end, and checks with its own reading.
+struct JournalHandover {
+  uint64_t committed_seq = 0;
+  uint64_t synced_seq = 0;
+  uint32_t next_number = 1;    // for the next new file
+  uint32_t newest_number = 0;  // the file with the last record; 0: none
+  uint32_t newest_end = 0;     // where its next record would go
+  bool newest_sealed = false;  // it takes none: its footer is written, or will be
 };
 
 class Journal {
@@ -142,8 +153,27 @@ class Journal {
   // Why the next file is not ready: an errno such as ENOSPC, retried every second; 0: no problem.
   [[nodiscard]] int last_prepare_error() const noexcept;
 
+  // Giving the journal to another process, which reads along already (warm_journal.h). Pause, wait
+  // until background_at_rest() (any thread), Commit() what is staged: from then on only an append
+  // would change anything on disk. A journal that stays is resumed.
+  void PauseBackground();
+  void ResumeBackground();
+  [[nodiscard]] bool background_at_rest() const noexcept;
+  // REQUIRES background_at_rest() and nothing staged.
+  [[nodiscard]] JournalHandover handover() const noexcept;
+  // Holds the folder's lock; a copy of it is what makes the other process the owner.
+  [[nodiscard]] int lock_fd() const noexcept;
+  // The other process owns it: this object never touches the folder again. REQUIRES at rest.
+  void LetGo() noexcept;
+  // Files are on their way to be used again.
+  [[nodiscard]] bool recycling();
+
  private:
+  friend class WarmJournal;
   struct State;
+  static Result<std::unique_ptr<Journal>> Assemble(std::unique_ptr<journal::JournalDisk> disk,
+                                                   journal::BackgroundMode mode, uint64_t epoch,
+                                                   journal::OpenFolder& folder);
   explicit Journal(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

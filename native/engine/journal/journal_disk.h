@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "engine/base/unique_fd.h"
 
 namespace weir::journal {
 
@@ -28,6 +29,14 @@ class JournalDisk {
 
   // Makes the folder if absent and takes its exclusive lock: EBUSY if another process has it.
   virtual Result<void> Lock() = 0;
+  // The descriptor that holds the lock, -1: none. Whoever has a copy of it holds the lock as well.
+  [[nodiscard]] virtual int lock_fd() const { return -1; }
+  // Instead of Lock(): `lock` came from the process that held the folder so far. EXDEV: it is not
+  // this folder's lock.
+  virtual Result<void> TakeLock(UniqueFd lock) {
+    lock.Reset();
+    return {};
+  }
   virtual Result<std::vector<std::string>> List() = 0;
   virtual Result<int> Open(const std::string& name, OpenMode mode) = 0;
   virtual void Close(int fd) = 0;

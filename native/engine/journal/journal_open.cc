@@ -38,13 +38,24 @@ Result<std::unique_ptr<Journal>> Journal::OpenOn(
   if (const auto locked = disk->Lock(); !locked.ok()) return locked.error();
   auto opened = journal::OpenOrMakeFolder(*disk, config);
   if (!opened.ok()) return opened.error();
-  journal::OpenFolder& folder = opened.value();
+  auto journal = Assemble(std::move(disk), mode, config.epoch, opened.value());
+  if (!journal.ok()) return journal;
+  journal.value()->Visit(0, [&](const JournalRecord& record) {
+    replay(record);
+    return true;
+  });
+  return journal;
+}
+
+Result<std::unique_ptr<Journal>> Journal::Assemble(std::unique_ptr<journal::JournalDisk> disk,
+                                                   journal::BackgroundMode mode, uint64_t epoch,
+                                                   journal::OpenFolder& folder) {
   UniqueFd ready(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!ready.valid()) return Error{errno, "cannot make the journal's eventfd"};
 
   journal::JournalDisk& files_disk = *disk;
   auto state =
-      std::make_unique<State>(std::move(disk), IdentityOf(folder.meta), folder.slots, config.epoch,
+      std::make_unique<State>(std::move(disk), IdentityOf(folder.meta), folder.slots, epoch,
                               journal::Background::Options{.disk = files_disk,
                                                            .journal_id = folder.meta.journal_id,
                                                            .file_bytes = folder.meta.file_bytes,
@@ -59,7 +70,7 @@ Result<std::unique_ptr<Journal>> Journal::OpenOn(
   for (journal::JournalFile& file : folder.live) state->files.AddLive(place(file));
   for (journal::JournalFile& file : folder.spares) state->files.AddSpare(place(file));
   state->appender.Begin(folder.tail_seq, folder.tail_page);
-  state->ledger.NoteSynced(folder.tail_seq);
+  state->ledger.NoteSynced(folder.synced_seq);
   state->rotated = state->files.live().size() > 1;
   state->background.Start();
   for (journal::JournalFile* file : state->files.live()) {
@@ -67,12 +78,7 @@ Result<std::unique_ptr<Journal>> Journal::OpenOn(
       if (file->number == number) state->background.Seal(file);
     }
   }
-  auto journal = std::unique_ptr<Journal>(new Journal(std::move(state)));
-  journal->Visit(0, [&](const JournalRecord& record) {
-    replay(record);
-    return true;
-  });
-  return journal;
+  return std::unique_ptr<Journal>(new Journal(std::move(state)));
 }
 
 }  // namespace weir

@@ -230,6 +230,7 @@ Result<OpenFolder> OpenOrMakeFolder(JournalDisk& disk, const JournalConfig& conf
   SkipToStable(folder, config.stable_seq);
   folder.slots = std::max<size_t>(config.capacity_bytes / file_bytes, folder.live.size());
   if (const auto live = SettleLive(disk, folder, config.epoch); !live.ok()) return live.error();
+  folder.synced_seq = folder.tail_seq;
   if (const auto spares = SettleSpares(disk, folder); !spares.ok()) return spares.error();
   if (const auto first = MakeFirstSpare(disk, folder); !first.ok()) return first.error();
   return opened;

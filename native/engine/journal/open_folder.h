@@ -21,6 +21,7 @@ struct OpenFolder {
   std::vector<uint32_t> unindexed;   // numbers of live files that are sealed without a footer
   std::vector<std::byte> tail_page;  // Appender::Begin()
   uint64_t tail_seq = 0;
+  uint64_t synced_seq = 0;  // records up to here are durable
   uint32_t next_number = 1;
   size_t slots = 0;  // files the journal may have
 };

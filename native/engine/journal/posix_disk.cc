@@ -40,6 +40,8 @@ class PosixDisk final : public JournalDisk {
   explicit PosixDisk(std::string directory) : path_(std::move(directory)) {}
 
   Result<void> Lock() override;
+  [[nodiscard]] int lock_fd() const override { return lock_.get(); }
+  Result<void> TakeLock(UniqueFd lock) override;
   Result<std::vector<std::string>> List() override;
   Result<int> Open(const std::string& name, OpenMode mode) override;
   void Close(int fd) override { ::close(fd); }
@@ -97,6 +99,21 @@ Result<void> PosixDisk::Lock() {
     const bool held = errno == EAGAIN || errno == EACCES;
     return Error{held ? EBUSY : errno, "cannot lock the journal: another process has it open"};
   }
+  return {};
+}
+
+Result<void> PosixDisk::TakeLock(UniqueFd lock) {
+  if (const auto opened = OpenDirectory(); !opened.ok()) return opened;
+  struct stat passed {};
+  struct stat ours {};
+  if (::fstat(lock.get(), &passed) != 0 ||
+      ::fstatat(directory_.get(), "lock", &ours, AT_SYMLINK_NOFOLLOW) != 0) {
+    return Error{errno, "cannot look at the journal's lock file"};
+  }
+  if (passed.st_dev != ours.st_dev || passed.st_ino != ours.st_ino) {
+    return Error{EXDEV, "the lock that was handed over is not that of this journal"};
+  }
+  lock_ = std::move(lock);
   return {};
 }
 

@@ -49,7 +49,7 @@ Result<std::vector<Found>> OpenAll(const ReplaySource& source) {
 // A writer that did not close may have ended with a failed sync, after which the kernel keeps pages
 // in memory, as clean, that never reached the disk.
 Result<void> ScanFromDisk(const ReplaySource& source, JournalFile& file) {
-  if (source.mark.closed_seq == 0) {
+  if (source.mark.closed_seq == 0 && !source.live) {
     const auto synced = source.disk.Sync(file.fd.get());
     if (!synced.ok()) return synced;
     source.disk.DropCache(file.fd.get());
@@ -127,6 +127,7 @@ Result<Chain> FollowChain(const ReplaySource& source, std::vector<Found>& all) {
 
 Result<Proof> ProofBehind(const ReplaySource& source, const std::vector<Found>& all,
                           const Chain& chain) {
+  if (source.live) return Proof{};  // The writer's own journal is whole; it may be ahead of us.
   Proof proof{.synced_seq = source.mark.synced_seq, .seen_seq = source.mark.synced_seq};
   const bool closed = source.mark.closed_seq != 0;
   if (closed && source.mark.closed_seq == chain.tail_seq) return proof;  // nothing lies behind

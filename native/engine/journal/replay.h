@@ -18,6 +18,8 @@ struct ReplaySource {
   uint32_t file_bytes = 0;
   MarkFile::Values mark;
   uint64_t stable_seq = 0;  // the log has the records up to here
+  // Another process appends meanwhile: only looks, and takes what it finds so far for the whole.
+  bool live = false;
 };
 
 struct Replayed {

@@ -43,6 +43,11 @@ bool DataVerifies(const RecordHeader& header, std::span<const std::byte> blocks)
 Result<void> ScanRecords(FileWindow& window, const Uid& journal_id, uint32_t file_bytes,
                          JournalFile& file) {
   file.Begin(journal_id, file.first_seq);
+  return ScanOn(window, journal_id, file_bytes, file);
+}
+
+Result<void> ScanOn(FileWindow& window, const Uid& journal_id, uint32_t file_bytes,
+                    JournalFile& file) {
   while (file.end + sizeof(RecordHeader) <= file_bytes) {
     const auto head = window.At(file.end, sizeof(RecordHeader));
     if (!head.ok()) return head.error();

@@ -15,6 +15,9 @@ namespace weir::journal {
 // first_seq.
 Result<void> ScanRecords(FileWindow& window, const Uid& journal_id, uint32_t file_bytes,
                          JournalFile& file);
+// Goes on where the last scan of this file ended. `window` must be fresh: it keeps what it read.
+Result<void> ScanOn(FileWindow& window, const Uid& journal_id, uint32_t file_bytes,
+                    JournalFile& file);
 
 // What lies behind the end of the chain says about records.
 struct Proof {

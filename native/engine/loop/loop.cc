@@ -70,6 +70,7 @@ struct Loop::State final : Completion {
   void OnCompletion(int result, uint32_t flags) override;
   void ArmWake(Loop& loop);
   void Wake() noexcept;
+  Result<void> OpenRing();
   void OnTimer(int result, uint32_t flags);
   void Enter(Loop& loop);
   [[nodiscard]] bool SpinForCompletion() const;
@@ -79,6 +80,7 @@ struct Loop::State final : Completion {
   void RunTimers(uint64_t now_ns);
   void RunHooks();
 
+  uint32_t entries = 0;
   io_uring ring{};
   bool ring_open = false;
   bool enabled = false;
@@ -220,12 +222,18 @@ Result<std::unique_ptr<Loop>> Loop::Create(uint32_t entries) {
   auto state = std::make_unique<State>();
   state->wake_fd = UniqueFd(::eventfd(0, EFD_CLOEXEC));
   if (!state->wake_fd.valid()) return Error{errno, "cannot create an eventfd"};
+  state->entries = entries;
+  if (const auto opened = state->OpenRing(); !opened.ok()) return opened.error();
+  return std::unique_ptr<Loop>(new Loop(std::move(state)));
+}
+
+Result<void> Loop::State::OpenRing() {
   int result = -EINVAL;
   for (size_t i = 0; i < kSetupFlags.size() && result == -EINVAL; ++i) {
     io_uring_params params{};
     params.flags = kSetupFlags[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
     params.cq_entries = entries * kCompletionsPerEntry;
-    result = io_uring_queue_init_params(entries, &state->ring, &params);
+    result = io_uring_queue_init_params(entries, &ring, &params);
   }
   if (result == -EPERM || result == -ENOSYS) {
     return Error{-result,
@@ -233,8 +241,28 @@ Result<std::unique_ptr<Loop>> Loop::Create(uint32_t entries) {
                  "container's seccomp profile allow io_uring_setup"};
   }
   if (result < 0) return Error{-result, "cannot create an io_uring for the volume's loop"};
-  state->ring_open = true;
-  return std::unique_ptr<Loop>(new Loop(std::move(state)));
+  ring_open = true;
+  return {};
+}
+
+void Loop::CloseRing() {
+  State& state = *state_;
+  WEIR_CHECK(state.ring_open);
+  io_uring_queue_exit(&state.ring);
+  state.ring_open = false;
+  state.enabled = false;
+  state.timer_armed = false;
+  state.armed_due_ns = 0;
+}
+
+Result<void> Loop::OpenRing() {
+  State& state = *state_;
+  WEIR_CHECK(!state.ring_open);
+  if (const auto opened = state.OpenRing(); !opened.ok()) return opened;
+  state.stop.store(false, std::memory_order_release);
+  // The wake of a task that was posted meanwhile may have gone down with the old ring.
+  state.Wake();
+  return {};
 }
 
 Loop::Loop(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -48,6 +48,11 @@ class Loop {
   void Run();
   // Any thread. Run() returns after the current round.
   void Stop();
+  // Closes the ring and drops what was in flight on it: the only way on Linux before 6.16 to let go
+  // of a ublk device. Tasks, timers and hooks stay. REQUIRES that the thread of Run() was joined.
+  void CloseRing();
+  // A fresh ring after CloseRing(), for another Run().
+  Result<void> OpenRing();
   // Any thread. Runs `task` on the loop thread in one of the next rounds, in order of posting.
   // Control path only: it locks and may allocate.
   void Post(std::function<void()> task);

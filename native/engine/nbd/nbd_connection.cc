@@ -101,11 +101,11 @@ void NbdConnection::Activate() {
 
 void NbdConnection::OnRoundEnd() {
   active_ = false;
-  if (closed_) return;
+  if (closed_ || frozen_) return;
   SendReplies();
   if (closed_) return;
   if (draining_) {
-    if (requests_ == 0) Abort();
+    if (requests_ == 0 && inherited_output_.empty()) Abort();
     return;
   }
   if (paused_ && !AtLimit() && !resume_armed_) {
@@ -122,6 +122,7 @@ void NbdConnection::OnReceived(int result, uint32_t /*flags*/) {
   receive_armed_ = false;
   Activate();
   if (closed_ || draining_ || result == -EINTR || result == -EAGAIN) return;
+  if (result == -ECANCELED) return;  // By Freeze().
   if (result <= 0) {
     Abort();
     return;
@@ -139,7 +140,7 @@ void NbdConnection::OnResume(int /*result*/, uint32_t /*flags*/) {
 }
 
 void NbdConnection::ArmReceive() {
-  if (receive_armed_ || paused_) return;
+  if (receive_armed_ || paused_ || frozen_) return;
   MakeRoom();
   receive_armed_ = true;
   io_uring_prep_recv(shared_.loop.Sqe(&receive_), socket_.get(), chunk_->bytes.get() + filled_,
@@ -187,6 +188,7 @@ void NbdConnection::Negotiate() {
 }
 
 void NbdConnection::Parse() {
+  if (frozen_) return;
   if (negotiating()) {
     Negotiate();
     if (negotiating() || closed_) return;
@@ -302,6 +304,9 @@ void NbdConnection::OnIoDone(IoRequest* done, int result) {
   --in_device_;
   if (closed_) {
     ReleaseRequest(request);
+  } else if (result == kGivenBack) {
+    WEIR_CHECK(frozen_);
+    left_behind_.push_back(request);
   } else {
     QueueReply(request, WireError(result));
   }
@@ -364,7 +369,27 @@ void NbdConnection::OnWritable(int /*result*/, uint32_t /*flags*/) {
   Activate();
 }
 
+void NbdConnection::SendInherited() {
+  while (!inherited_output_.empty() && !writable_armed_) {
+    const ssize_t sent = ::send(socket_.get(), inherited_output_.data(), inherited_output_.size(),
+                                MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent >= 0) {
+      inherited_output_.erase(inherited_output_.begin(), inherited_output_.begin() + sent);
+    } else if (errno == EAGAIN) {
+      writable_armed_ = true;
+      io_uring_prep_poll_add(shared_.loop.Sqe(&writable_), socket_.get(), POLLOUT);
+    } else if (errno != EINTR) {
+      Abort();
+      return;
+    }
+  }
+}
+
 void NbdConnection::SendReplies() {
+  if (!inherited_output_.empty()) {
+    SendInherited();
+    if (closed_ || writable_armed_) return;
+  }
   while (reply_head_ != nullptr && !writable_armed_) {
     std::array<iovec, kReplyVectorsMax> iov;
     msghdr message{};

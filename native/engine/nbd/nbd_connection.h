@@ -47,6 +47,15 @@ class NbdConnection final : public IoOwner {
   static constexpr size_t kHeldBytesMax = 64U << 20;
   static constexpr size_t kRequestsMax = 1024;
 
+  // What another process needs in order to go on with a client between two of its messages.
+  struct Handover {
+    NbdNegotiation::Progress negotiation;
+    bool draining = false;          // the client has said that it leaves
+    uint64_t skip_bytes = 0;        // of the input still to come
+    std::vector<std::byte> input;   // received, not handled
+    std::vector<std::byte> output;  // handled, not sent
+  };
+
   NbdConnection(NbdShared& shared, UniqueFd socket);
   NbdConnection(const NbdConnection&) = delete;
   NbdConnection& operator=(const NbdConnection&) = delete;
@@ -54,6 +63,19 @@ class NbdConnection final : public IoOwner {
 
   // Sends the greeting and begins to receive at this round's end.
   void Start();
+  // Instead of Start(): goes on with what Give() of another process said.
+  void Resume(const Handover& handover);
+  // Receives and sends no more; at_rest() when nothing is on the ring and in the device.
+  void Freeze();
+  void Thaw();
+  [[nodiscard]] bool at_rest() const noexcept {
+    return !receive_armed_ && !writable_armed_ && !resume_armed_ && in_device_ == 0;
+  }
+  // REQUIRES at_rest(). The connection may still be thawed.
+  [[nodiscard]] Handover Give() const;
+  // Another process has the client: drops everything without a word to it.
+  void LetGo();
+  [[nodiscard]] int socket_fd() const noexcept { return socket_.get(); }
   // Takes no more requests; closes when those in the device are answered.
   void Drain();
   // Closes now: replies that were not sent are dropped.
@@ -90,6 +112,7 @@ class NbdConnection final : public IoOwner {
   void ArmReceive();
   void MakeRoom();
   void SendReplies();
+  void SendInherited();
   size_t GatherReplies(struct iovec* iov, size_t iov_max) const;
   void DropSent(size_t bytes);
 
@@ -116,6 +139,7 @@ class NbdConnection final : public IoOwner {
   size_t in_device_ = 0;
   size_t held_bytes_ = 0;  // chunks that are referenced and data of reads
 
+  std::vector<std::byte> inherited_output_;  // a former server's; goes before any reply
   NbdRequest* reply_head_ = nullptr;
   NbdRequest* reply_tail_ = nullptr;
   size_t reply_sent_ = 0;  // of the reply at the head
@@ -123,6 +147,8 @@ class NbdConnection final : public IoOwner {
   bool active_ = false;  // listed in shared_.active
   bool paused_ = false;  // AtLimit() stopped the parsing
   bool draining_ = false;
+  bool frozen_ = false;
+  std::vector<NbdRequest*> left_behind_;  // given back by the device while frozen
   bool closed_ = false;
   bool receive_armed_ = false;
   bool writable_armed_ = false;

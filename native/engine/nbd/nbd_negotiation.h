@@ -30,6 +30,19 @@ class NbdNegotiation {
   size_t Consume(std::span<const std::byte> in, uint64_t size_bytes, std::vector<std::byte>& out);
   [[nodiscard]] Phase phase() const noexcept { return phase_; }
 
+  // Where the handshake stands, so that another process can go on with it.
+  struct Progress {
+    Phase phase = Phase::kClientFlags;
+    bool no_zeroes = false;
+    uint32_t options = 0;
+  };
+  [[nodiscard]] Progress progress() const noexcept { return {phase_, no_zeroes_, options_}; }
+  void GoOn(const Progress& progress) noexcept {
+    phase_ = progress.phase;
+    no_zeroes_ = progress.no_zeroes;
+    options_ = progress.options;
+  }
+
  private:
   size_t ConsumeClientFlags(std::span<const std::byte> in);
   size_t ConsumeOption(std::span<const std::byte> in, uint64_t size_bytes,

@@ -115,6 +115,15 @@ struct Request {
                  LoadBig<uint64_t>(from + 16), LoadBig<uint32_t>(from + 24)};
 }
 
+inline void EncodeRequest(std::byte* to, const Request& request) noexcept {
+  StoreBig<uint32_t>(to, request.magic);
+  StoreBig<uint16_t>(to + 4, request.flags);
+  StoreBig<uint16_t>(to + 6, request.command);
+  StoreBig<uint64_t>(to + 8, request.cookie);
+  StoreBig<uint64_t>(to + 16, request.offset_bytes);
+  StoreBig<uint32_t>(to + 24, request.length_bytes);
+}
+
 inline void EncodeSimpleReply(std::byte* to, uint32_t error, uint64_t cookie) noexcept {
   StoreBig<uint32_t>(to, kSimpleReplyMagic);
   StoreBig<uint32_t>(to + 4, error);

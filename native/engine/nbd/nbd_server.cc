@@ -16,6 +16,7 @@
 #include "engine/base/unique_fd.h"
 #include "engine/loop/member_completion.h"
 #include "engine/nbd/nbd_connection.h"
+#include "engine/nbd/nbd_handover_state.h"
 
 namespace weir {
 namespace {
@@ -92,6 +93,11 @@ class NbdServer::Impl final : public RoundEnd {
   Impl& operator=(const Impl&) = delete;
 
   void Close(std::function<void()> done);
+  void Freeze(std::function<void()> done);
+  void Thaw();
+  [[nodiscard]] NbdHandover Give() const;
+  void LetGo();
+  void Resume(UniqueFd socket, const NbdConnection::Handover& handover);
   void OnRoundEnd() override;
   [[nodiscard]] size_t connections() const noexcept { return connections_.size(); }
 
@@ -107,6 +113,7 @@ class NbdServer::Impl final : public RoundEnd {
   void ScheduleNegotiationCheck();
   void AbortSlowNegotiations();
   void ReportClosed();
+  void MaybeFrozen();
   // A timer task that is dropped when the server is gone by then.
   void After(uint64_t delay_ns, std::function<void()> task);
 
@@ -118,6 +125,8 @@ class NbdServer::Impl final : public RoundEnd {
   bool negotiation_check_scheduled_ = false;
   bool closing_ = false;
   std::function<void()> closed_;
+  bool frozen_ = false;
+  std::function<void()> frozen_done_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);
   MemberCompletion<Impl, &Impl::OnAccepted> accept_{this};
 };
@@ -141,6 +150,12 @@ void NbdServer::Impl::OnAccepted(int result, uint32_t /*flags*/) {
     ReportClosed();
     return;
   }
+  if (frozen_) {
+    // A client that was accepted just now is part of what is handed over.
+    if (socket.valid()) AddConnection(std::move(socket));
+    MaybeFrozen();
+    return;
+  }
   if (socket.valid() && connections_.size() < kConnectionsMax) AddConnection(std::move(socket));
   const bool exhausted = result == -EMFILE || result == -ENFILE || result == -ENOMEM;
   if (!exhausted) {
@@ -149,7 +164,7 @@ void NbdServer::Impl::OnAccepted(int result, uint32_t /*flags*/) {
   }
   // Trying again at once would fail at once; descriptors come back when other clients leave.
   After(kAcceptRetryNs, [this] {
-    if (!closing_ && !accept_armed_) ArmAccept();
+    if (!closing_ && !accept_armed_ && !frozen_) ArmAccept();
   });
 }
 
@@ -157,6 +172,7 @@ void NbdServer::Impl::AddConnection(UniqueFd socket) {
   connections_.push_back(
       Client{shared_.loop.now_ns(), std::make_unique<NbdConnection>(shared_, std::move(socket))});
   connections_.back().connection->Start();
+  if (frozen_) connections_.back().connection->Freeze();
   ScheduleNegotiationCheck();
 }
 
@@ -194,6 +210,7 @@ void NbdServer::Impl::OnRoundEnd() {
     any_finished = any_finished || connection->finished();
   }
   shared_.active.clear();
+  if (frozen_) MaybeFrozen();
   if (!any_finished) return;
   std::erase_if(connections_, [](const Client& client) { return client.connection->finished(); });
   if (closing_) ReportClosed();
@@ -214,6 +231,54 @@ void NbdServer::Impl::Close(std::function<void()> done) {
   ReportClosed();
 }
 
+void NbdServer::Impl::Freeze(std::function<void()> done) {
+  WEIR_CHECK(!frozen_ && !closing_);
+  frozen_ = true;
+  frozen_done_ = std::move(done);
+  if (accept_armed_) {
+    io_uring_prep_cancel64(shared_.loop.Sqe(nullptr),
+                           reinterpret_cast<uint64_t>(static_cast<Completion*>(&accept_)), 0);
+  }
+  for (const Client& client : connections_) client.connection->Freeze();
+  MaybeFrozen();
+}
+
+void NbdServer::Impl::MaybeFrozen() {
+  if (!frozen_done_ || accept_armed_) return;
+  for (const Client& client : connections_) {
+    if (!client.connection->at_rest()) return;
+  }
+  shared_.loop.Post(std::exchange(frozen_done_, nullptr));
+}
+
+void NbdServer::Impl::Thaw() {
+  WEIR_CHECK(frozen_ && !frozen_done_);
+  frozen_ = false;
+  ArmAccept();
+  for (const Client& client : connections_) client.connection->Thaw();
+}
+
+NbdHandover NbdServer::Impl::Give() const {
+  NbdHandover to{.listening_fd = socket_.fd.get(), .connection_fds = {}, .state = {}};
+  for (const Client& client : connections_) {
+    if (client.connection->finished()) continue;
+    to.connection_fds.push_back(client.connection->socket_fd());
+    EncodeNbdHandover(client.connection->Give(), to.state);
+  }
+  return to;
+}
+
+void NbdServer::Impl::LetGo() {
+  for (const Client& client : connections_) client.connection->LetGo();
+}
+
+void NbdServer::Impl::Resume(UniqueFd socket, const NbdConnection::Handover& handover) {
+  connections_.push_back(
+      Client{shared_.loop.now_ns(), std::make_unique<NbdConnection>(shared_, std::move(socket))});
+  connections_.back().connection->Resume(handover);
+  ScheduleNegotiationCheck();
+}
+
 void NbdServer::Impl::ReportClosed() {
   if (accept_armed_ || !connections_.empty() || !closed_) return;
   shared_.loop.RemoveRoundEnd(this);
@@ -232,6 +297,34 @@ Result<std::unique_ptr<NbdServer>> NbdServer::Listen(Loop& loop, BlockDevice& de
   return std::unique_ptr<NbdServer>(new NbdServer(
       std::make_unique<Impl>(loop, device, std::move(config), std::move(socket.value()))));
 }
+
+Result<std::unique_ptr<NbdServer>> NbdServer::Take(Loop& loop, BlockDevice& device,
+                                                   NbdConfig config, std::vector<UniqueFd> fds,
+                                                   std::span<const std::byte> state) {
+  if (fds.empty()) return Error{EBADMSG, "the NBD server was handed over without its socket"};
+  std::vector<NbdConnection::Handover> connections;
+  while (!state.empty()) {
+    auto decoded = DecodeNbdHandover(state);
+    if (!decoded) return Error{EBADMSG, "the NBD clients that were handed over do not verify"};
+    connections.push_back(std::move(*decoded));
+  }
+  if (connections.size() + 1 != fds.size()) {
+    return Error{EBADMSG, "the NBD clients that were handed over do not fit their sockets"};
+  }
+  // Without it, Close() would only leave the path alone.
+  const Result<FileIdentity> identity = IdentityOf(config.socket_path);
+  BoundSocket socket{std::move(fds[0]), identity.ok() ? identity.value() : FileIdentity{}};
+  auto impl = std::make_unique<Impl>(loop, device, std::move(config), std::move(socket));
+  for (size_t at = 0; at < connections.size(); ++at) {
+    impl->Resume(std::move(fds[at + 1]), connections[at]);
+  }
+  return std::unique_ptr<NbdServer>(new NbdServer(std::move(impl)));
+}
+
+void NbdServer::Freeze(std::function<void()> done) { impl_->Freeze(std::move(done)); }
+void NbdServer::Thaw() { impl_->Thaw(); }
+NbdHandover NbdServer::Give() const { return impl_->Give(); }
+void NbdServer::LetGo() { impl_->LetGo(); }
 
 NbdServer::NbdServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 NbdServer::~NbdServer() = default;

@@ -249,18 +249,22 @@ Result<void> UblkControl::UpdateSize(uint32_t id, uint64_t size_bytes) {
   return ResultOf(result, "cannot change the size of the ublk device");
 }
 
-Result<void> UblkControl::StartRecovery(uint32_t id) {
+Result<void> UblkControl::StartRecovery(uint32_t id, bool settled) {
   const uint64_t until_ns = MonotonicNs() + kDeadlineNs;
   for (;;) {
     const int result = Command(ublk::kStartUserRecovery, id, 0);
     const Result<UblkDeviceInfo> info = Info(id);
     if (result >= 0) {
-      if (info.ok() && (info.value().features & ublk::kFeatureQuiesce) == 0) Pause(kSettleNs);
+      const bool quiesces = info.ok() && (info.value().features & ublk::kFeatureQuiesce) != 0;
+      if (!settled && !quiesces) Pause(kSettleNs);
       return {};
     }
     if (info.ok() && info.value().state == UblkState::kDead) {
       return Error{ENODEV, "cannot recover a ublk device that was never started: delete it"};
     }
+    // Begun before, by a server that went before it had fetched a command.
+    const bool begun = info.ok() && info.value().state == UblkState::kQuiesced;
+    if (result == -EINVAL && begun) return {};
     if (result != -EBUSY) return Error{-result, "cannot begin the recovery of the ublk device"};
     if (MonotonicNs() >= until_ns) {
       return Error{EBUSY, "cannot recover the ublk device: another process still serves it"};

@@ -64,7 +64,8 @@ class UblkControl {
   // Waits until the former server is gone: EBUSY at the deadline. ENODEV: its server died before it
   // had started the device, so there is nothing to recover. Before Linux 6.16 it also waits until
   // the driver has surely finished with the former server's commands (10 ms).
-  Result<void> StartRecovery(uint32_t id);
+  // `settled`: the former server made sure of that (ublk_settle.h), so it is not waited for.
+  Result<void> StartRecovery(uint32_t id, bool settled = false);
   Result<void> EndRecovery(uint32_t id);
   // Aborts the idle tags so that a living server can leave in order. ENOTSUP before Linux 6.16.
   Result<void> Quiesce(uint32_t id, uint32_t timeout_ms);

@@ -172,6 +172,14 @@ void UblkQueue::OnIoDone(IoRequest* done, int result) {
   auto& request = static_cast<TagRequest&>(*done);
   WEIR_CHECK(in_device_ > 0);
   --in_device_;
+  if (result == kGivenBack) {
+    WEIR_CHECK(frozen_);
+    if (request.buffer != nullptr) free_buffers_.push_back(std::exchange(request.buffer, nullptr));
+    left_behind_.push_back(request.tag);
+    NoteGone();
+    MaybeFrozen();
+    return;
+  }
   const bool carries_data = request.op == IoOp::kRead || request.op == IoOp::kWrite;
   int32_t answer = carries_data ? static_cast<int32_t>(request.length_bytes) : 0;
   if (result != 0) answer = result;

@@ -50,7 +50,7 @@ class UblkQueue final : public IoOwner {
   void Thaw();
 
   [[nodiscard]] size_t in_device() const noexcept { return in_device_; }
-  // Delivered after Freeze(): the next server gets them again.
+  // Delivered after Freeze(), or given back by the device: the next server gets them again.
   [[nodiscard]] size_t left_behind() const noexcept { return left_behind_.size(); }
   // Why the first tag was aborted: ENODEV in every orderly end; 0 while none was.
   [[nodiscard]] int abort_error() const noexcept { return abort_error_; }

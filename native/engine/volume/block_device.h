@@ -2,6 +2,7 @@
 // targets that benchmarks compare with). Everything here happens on the device's loop thread.
 #pragma once
 
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 
@@ -11,8 +12,12 @@ enum class IoOp : uint8_t { kRead, kWrite, kFlush, kDiscard, kWriteZeroes };
 
 struct IoRequest;
 
+// A result that is none: the holder hands the volume over, the request has no effect that matters,
+// and its owner leaves it to the next server or submits it again.
+inline constexpr int kGivenBack = INT_MIN;
+
 // Gets its requests back, exactly once each. `result` is 0 or a negative errno (-EIO, -ENOSPC,
-// -EINVAL). May be called from inside Submit().
+// -EINVAL), or kGivenBack. May be called from inside Submit().
 class IoOwner {
  public:
   virtual void OnIoDone(IoRequest* request, int result) = 0;

@@ -37,6 +37,7 @@ class Flusher final : private Completion {
   // Every waiter ends with `result`.
   void FailAll(int result);
   [[nodiscard]] bool idle() const noexcept { return waiters_.empty() && in_flight_ == 0; }
+  [[nodiscard]] bool syncing() const noexcept { return in_flight_ > 0; }
   [[nodiscard]] bool waiting() const noexcept { return !waiters_.empty(); }
 
  private:

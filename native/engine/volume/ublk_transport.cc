@@ -1,12 +1,16 @@
 #include "engine/volume/ublk_transport.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <future>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "engine/ublk/ublk_char_device.h"
 #include "engine/ublk/ublk_nodes.h"
+#include "engine/ublk/ublk_settle.h"
 
 namespace weir {
 namespace {
@@ -20,6 +24,32 @@ void OnLoop(VolumeServer& server, Step step) {
     done.set_value();
   });
   done.get_future().wait();
+}
+
+// Gently: a hot loop would starve the worker that it waits for on two CPUs.
+Result<void> AwaitQuiesced(UblkControl& control, uint32_t id, uint64_t deadline_ns) {
+  constexpr std::chrono::microseconds kPause{100};
+  const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(deadline_ns);
+  for (;;) {
+    const auto info = control.Info(id);
+    if (!info.ok()) return info.error();
+    if (info.value().state == UblkState::kQuiesced) return {};
+    if (std::chrono::steady_clock::now() >= until) {
+      return Error{EBUSY, "the kernel did not let go of the ublk device in time"};
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
+// A sync whose end is lost with its ring could have failed, and the disk says so only once.
+void AwaitSyncs(VolumeServer& server) {
+  constexpr std::chrono::microseconds kPause{200};
+  for (;;) {
+    bool syncing = false;
+    OnLoop(server, [&](VolumeServer& at) { syncing = at.volume().syncing(); });
+    if (!syncing) return;
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 uint64_t SizeOf(VolumeServer& server) {
@@ -52,17 +82,18 @@ Result<UblkDeviceInfo> Obtain(VolumeServer& server, UblkControl& control, const 
   return set.error();
 }
 
-// Fetches the tags on the loop while this thread waits in START_DEV or END_USER_RECOVERY.
-Result<void> Serve(VolumeServer& server, UblkControl& control, const UblkDeviceInfo& info,
-                   bool recover) {
-  auto channel = UblkCharDevice::Open(info.id, info.queue_depth, UblkControl::kDeadlineNs);
-  if (!channel.ok()) return channel.error();
-  auto queue = std::make_unique<UblkQueue>(
-      server.loop(), server.volume(), std::move(channel.value()),
+std::unique_ptr<UblkQueue> MakeQueue(VolumeServer& server, const UblkDeviceInfo& info,
+                                     std::unique_ptr<UblkChannel> channel) {
+  return std::make_unique<UblkQueue>(
+      server.loop(), server.volume(), std::move(channel),
       UblkQueueConfig{.depth = info.queue_depth, .max_io_bytes = info.max_io_bytes});
+}
+
+// Posts the fetching of all tags to the loop.
+void Fetch(VolumeServer& server, uint32_t id, std::unique_ptr<UblkQueue> queue) {
   OnLoop(server, [&](VolumeServer& at) {
     at.ublk = std::move(queue);
-    at.ublk_id = info.id;
+    at.ublk_id = id;
     at.ublk->Begin([&at] {
       // In a task of its own: the queue is still on the stack.
       at.loop().Post([&at] {
@@ -71,6 +102,14 @@ Result<void> Serve(VolumeServer& server, UblkControl& control, const UblkDeviceI
       });
     });
   });
+}
+
+// Fetches the tags on the loop while this thread waits in START_DEV or END_USER_RECOVERY.
+Result<void> Serve(VolumeServer& server, UblkControl& control, const UblkDeviceInfo& info,
+                   bool recover) {
+  auto channel = UblkCharDevice::Open(info.id, info.queue_depth, UblkControl::kDeadlineNs);
+  if (!channel.ok()) return channel.error();
+  Fetch(server, info.id, MakeQueue(server, info, std::move(channel.value())));
   const auto live = recover ? control.EndRecovery(info.id) : control.Start(info.id);
   if (!live.ok()) return live;
   const auto node = EnsureUblkBlockNode(info.id, UblkControl::kDeadlineNs);
@@ -129,6 +168,45 @@ Result<void> ResizeUblk(VolumeServer& server, UblkControl& control) {
   });
   if (!serving) return {};
   return control.UpdateSize(id, SizeOf(server));
+}
+
+Result<void> LeaveUblk(VolumeServer& server, UblkControl& control, uint64_t deadline_ns) {
+  const uint32_t id = server.ublk_id;  // It does not change while the queue is there.
+  const auto info = control.Info(id);
+  if (!info.ok()) return info.error();
+  const bool quiesces = (info.value().features & ublk::kFeatureQuiesce) != 0;
+  if (quiesces) {
+    const auto gone = std::make_shared<std::promise<void>>();
+    OnLoop(server, [&](VolumeServer& at) { at.ublk_gone = [gone] { gone->set_value(); }; });
+    const auto deadline_ms = static_cast<uint32_t>(deadline_ns / 1'000'000);
+    const auto quiesced = control.Quiesce(id, std::max<uint32_t>(deadline_ms, 1));
+    const auto limit = std::chrono::nanoseconds(deadline_ns);
+    if (quiesced.ok() && gone->get_future().wait_for(limit) == std::future_status::ready) return {};
+    // It needs an idle tag; a queue full of requests ends the other way.
+    OnLoop(server, [](VolumeServer& at) { at.ublk_gone = nullptr; });
+  }
+  AwaitSyncs(server);
+  server.Park();
+  if (!quiesces) {
+    const auto waited = AwaitQuiesced(control, id, deadline_ns);
+    if (!waited.ok()) return waited;
+    SettleUblkWorker();
+  }
+  server.ublk.reset();
+  return control.StartRecovery(id, true);
+}
+
+Result<std::unique_ptr<UblkQueue>> OpenLeftUblk(VolumeServer& server, const UblkDeviceInfo& info,
+                                                uint64_t deadline_ns) {
+  auto channel = UblkCharDevice::Open(info.id, info.queue_depth, deadline_ns);
+  if (!channel.ok()) return channel.error();
+  return MakeQueue(server, info, std::move(channel.value()));
+}
+
+Result<void> ServeLeftUblk(VolumeServer& server, UblkControl& control, uint32_t id,
+                           std::unique_ptr<UblkQueue> queue) {
+  Fetch(server, id, std::move(queue));
+  return control.EndRecovery(id);
 }
 
 Result<void> AbandonUblk(UblkControl& control, uint32_t id) {

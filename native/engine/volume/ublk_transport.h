@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "engine/base/result.h"
 #include "engine/ublk/ublk_control.h"
@@ -25,6 +26,18 @@ Result<uint32_t> StartUblk(VolumeServer& server, UblkControl& control, const Ubl
 Result<void> StopUblk(VolumeServer& server, UblkControl& control);
 // Tells the kernel the volume's present size. ENOTSUP before Linux 6.16.
 Result<void> ResizeUblk(VolumeServer& server, UblkControl& control);
+// Leaves the device to a server in another process, or to this one again (TakeUblk): when it
+// returns, nobody has the character device open and recovery has begun. Either by QUIESCE_DEV, or
+// in the order that Linux before 6.16 needs: the loop's thread ends, its ring closes, the driver
+// settles, the device closes; the server is parked then. REQUIRES a queue that was frozen.
+Result<void> LeaveUblk(VolumeServer& server, UblkControl& control, uint64_t deadline_ns);
+// Opens a device that was left, in a loop until `deadline_ns` from now, and maps it. No request is
+// touched; destroying the queue lets go of the device again.
+Result<std::unique_ptr<UblkQueue>> OpenLeftUblk(VolumeServer& server, const UblkDeviceInfo& info,
+                                                uint64_t deadline_ns);
+// Fetches and ends the recovery: from here on this server serves. REQUIRES that the loop runs.
+Result<void> ServeLeftUblk(VolumeServer& server, UblkControl& control, uint32_t id,
+                           std::unique_ptr<UblkQueue> queue);
 // Removes a device whose server is gone and that nobody will recover: waiting I/O ends in EIO. An
 // absent one is fine; EBUSY when it is being served.
 Result<void> AbandonUblk(UblkControl& control, uint32_t id);

@@ -17,14 +17,7 @@ Volume::~Volume() = default;
 Result<std::unique_ptr<Volume>> Volume::Open(const Parts& parts, const VolumeConfig& config,
                                              VolumeBase base) {
   auto volume = std::unique_ptr<Volume>(new Volume(parts, config));
-  volume->stable_ = std::make_unique<StableMap>(base.chunks);
-  for (const SegmentIndex& index : base.segments) volume->stable_->Apply(index.header.id, index);
-  volume->committed_ = base.committed;
-  volume->committed_blocks_ = base.committed_blocks;
-  volume->size_blocks_ = base.committed_blocks;
-  volume->batch_blocks_ = base.committed_blocks;
-  volume->stable_seq_ = base.journal_end;
-  volume->batch_end_seq_ = base.journal_end;
+  volume->TakeBase(base);
 
   // A power cut may leave the journal behind the bucket; it must not number new records below that.
   JournalConfig journal_config = config.journal;
@@ -34,12 +27,27 @@ Result<std::unique_ptr<Volume>> Volume::Open(const Parts& parts, const VolumeCon
   });
   if (!journal.ok()) return journal.error();
   volume->journal_ = std::move(journal.value());
-  volume->last_seq_ = volume->journal_->committed_seq();
-  volume->flusher_ = std::make_unique<Flusher>(
-      *parts.loop, *volume->journal_, static_cast<FlushListener&>(*volume), config.flush_to_store);
-  volume->flusher_->OnStable(base.journal_end);
-  parts.loop->AddRoundEnd(Loop::RoundOrder::kCommit, volume.get());
+  volume->BeginServing();
   return volume;
+}
+
+void Volume::TakeBase(const VolumeBase& base) {
+  stable_ = std::make_unique<StableMap>(base.chunks);
+  for (const SegmentIndex& index : base.segments) stable_->Apply(index.header.id, index);
+  committed_ = base.committed;
+  committed_blocks_ = base.committed_blocks;
+  size_blocks_ = base.committed_blocks;
+  batch_blocks_ = base.committed_blocks;
+  stable_seq_ = base.journal_end;
+  batch_end_seq_ = base.journal_end;
+}
+
+void Volume::BeginServing() {
+  last_seq_ = journal_->committed_seq();
+  flusher_ = std::make_unique<Flusher>(loop_, *journal_, static_cast<FlushListener&>(*this),
+                                       config_.flush_to_store);
+  flusher_->OnStable(stable_seq_);
+  loop_.AddRoundEnd(Loop::RoundOrder::kCommit, this);
 }
 
 void Volume::Replay(const JournalRecord& record, uint64_t journal_end) {
@@ -102,7 +110,7 @@ void Volume::OnDurable(IoRequest* request, int result) { Finish(request, result)
 void Volume::OnSyncFailed() { Fail({EIO, "the journal's disk refused a sync"}); }
 
 void Volume::Finish(IoRequest* request, int result) {
-  if (result != 0) ++counters_.io_errors;
+  if (result != 0 && result != kGivenBack) ++counters_.io_errors;
   request->owner->OnIoDone(request, result);
 }
 
@@ -148,9 +156,11 @@ VolumeStats Volume::stats() const {
   stats.unbatched_bytes = unbatched_blocks_ * kBlockBytes;
   const uint64_t since = taken_.empty() ? unbatched_since_ns_ : taken_.front()->since_ns;
   stats.dirty_age_ms = since == 0 ? 0 : (loop_.now_ns() - since) / 1'000'000;
-  stats.journal_used_bytes = journal_->used_bytes();
-  stats.journal_capacity_bytes = journal_->capacity_bytes();
-  stats.journal_index_bytes = journal_->index_memory_bytes();
+  if (journal_ != nullptr) {
+    stats.journal_used_bytes = journal_->used_bytes();
+    stats.journal_capacity_bytes = journal_->capacity_bytes();
+    stats.journal_index_bytes = journal_->index_memory_bytes();
+  }
   stats.map_bytes = in_journal_.memory_bytes() + stable_->memory_bytes();
   stats.map_extents = in_journal_.extent_count() + stable_->extent_count();
   stats.held = backpressure_.count();

@@ -21,6 +21,7 @@
 
 #include "engine/cache/clean_cache.h"
 #include "engine/journal/journal.h"
+#include "engine/journal/warm_journal.h"
 #include "engine/loop/loop.h"
 #include "engine/map/stable_map.h"
 #include "engine/volume/backpressure.h"
@@ -120,6 +121,10 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
   // the journal's (journal.h); EBADMSG also for a segment index that does not fit.
   static Result<std::unique_ptr<Volume>> Open(const Parts& parts, const VolumeConfig& config,
                                               VolumeBase base);
+  // The same beside a writer in another process, whose journal is read along: nothing on disk is
+  // changed, and REQUIRES that no request is submitted before Adopt(). ENOENT: there is no journal.
+  static Result<std::unique_ptr<Volume>> OpenWarm(const Parts& parts, const VolumeConfig& config,
+                                                  VolumeBase base);
   ~Volume();
 
   // BlockDevice
@@ -146,6 +151,27 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
 
   // Appends the new size; `done` when it is durable locally. REQUIRES blocks >= the present size.
   void Grow(uint64_t blocks, std::function<void(Result<void>)> done);
+  // Handing over (volume_handoff.cc; handoff/ has the order of the steps).
+  // A warm volume: WarmJournal's calls, applied to the maps. After Adopt() it serves; if that
+  // failed, every request ends in EIO.
+  Result<uint64_t> CatchUp(uint64_t until_seq);
+  Result<void> PrepareAdopt();
+  [[nodiscard]] bool Matches(const JournalHandover& handover) const noexcept;
+  Result<void> Adopt(const JournalHandover& handover, UniqueFd lock);
+  // A serving volume: while calm it begins to recycle no file; `settled` runs when none is under
+  // way any more.
+  void SetCalm(bool calm, std::function<void()> settled);
+  // Gives every request back that waits for the bucket or for room (kGivenBack), or with `syncs`
+  // for the local disk too, whose syncs then end unheard. REQUIRES that the transports start
+  // nothing further, and that a ring with syncs on it (`syncing`) is not closed.
+  void GiveBackWaiting(bool syncs);
+  // Another process owns the volume now: EIO for whatever comes, and not a word to the host.
+  void LetGo();
+  [[nodiscard]] bool syncing() const noexcept { return flusher_->syncing(); }
+  [[nodiscard]] bool failed() const noexcept { return failed_; }
+  // Null while the volume is warm.
+  [[nodiscard]] Journal* journal() noexcept { return journal_.get(); }
+
   // Ends the volume: EIO for everything held, waiting or yet to come (fenced, corrupt, given up).
   void Fail(Error error);
   [[nodiscard]] VolumeStats stats() const;
@@ -195,6 +221,8 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
   };
 
   Volume(const Parts& parts, const VolumeConfig& config);
+  void TakeBase(const VolumeBase& base);
+  void BeginServing();
   void Replay(const JournalRecord& record, uint64_t journal_end);
   void OnRoundEnd() override;
   void OnDurable(IoRequest* request, int result) override;
@@ -243,6 +271,7 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
   const VolumeConfig config_;
   uint64_t size_blocks_ = 0;
   std::unique_ptr<Journal> journal_;
+  std::unique_ptr<WarmJournal> warm_;  // until Adopt()
   std::unique_ptr<Flusher> flusher_;
   std::unique_ptr<StableMap> stable_;
   ExtentMap in_journal_;  // newest place of every block that still lies in the journal
@@ -271,6 +300,7 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
   SegmentId committed_;
   uint64_t committed_blocks_ = 0;  // the volume's size at that position
   bool recycling_ = false;
+  bool calm_ = false;
 
   // Reading.
   uint64_t next_fetch_id_ = 1;

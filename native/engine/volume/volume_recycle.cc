@@ -7,7 +7,7 @@
 namespace weir {
 
 void Volume::MaybeRecycle() {
-  if (recycling_ || failed_) return;
+  if (recycling_ || calm_ || failed_) return;
   if (journal_->used_bytes() < journal_->capacity_bytes() / 4 * 3) return;
   const Journal::FileInfo file = journal_->oldest_file();
   if (!file.sealed || file.last_seq > stable_seq_) return;

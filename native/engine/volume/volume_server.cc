@@ -19,26 +19,27 @@ VolumeServer::~VolumeServer() {
 }
 
 void VolumeServer::Start(VolumeConfig config, VolumeBase base,
-                         std::function<void(Result<VolumeStats>)> opened) {
-  thread_ =
-      std::thread([this, config = std::move(config), base = std::move(base),
-                   opened = std::move(opened)]() mutable { Run(config, std::move(base), opened); });
+                         std::function<void(Result<VolumeStats>)> opened, Mode mode) {
+  thread_ = std::thread([this, config = std::move(config), base = std::move(base),
+                         opened = std::move(opened),
+                         mode]() mutable { Run(config, std::move(base), opened, mode); });
 }
 
 void VolumeServer::Run(const VolumeConfig& config, VolumeBase base,
-                       const std::function<void(Result<VolumeStats>)>& opened) {
+                       const std::function<void(Result<VolumeStats>)>& opened, Mode mode) {
   auto loop = Loop::Create(kRingEntries);
   if (!loop.ok()) {
     opened(loop.error());
     return;
   }
   loop_ = std::move(loop.value());
-  auto volume = Volume::Open({.loop = loop_.get(),
-                              .cache = parts_.cache,
-                              .background = parts_.background,
-                              .foreground = parts_.foreground,
-                              .host = parts_.host.get()},
-                             config, std::move(base));
+  const Volume::Parts parts{.loop = loop_.get(),
+                            .cache = parts_.cache,
+                            .background = parts_.background,
+                            .foreground = parts_.foreground,
+                            .host = parts_.host.get()};
+  auto volume = mode == Mode::kWarm ? Volume::OpenWarm(parts, config, std::move(base))
+                                    : Volume::Open(parts, config, std::move(base));
   if (!volume.ok()) {
     opened(volume.error());
     return;
@@ -58,9 +59,25 @@ void VolumeServer::Drain(Worker& worker) {
   done.get_future().wait();
 }
 
-void VolumeServer::Close() {
-  if (loop_ != nullptr) loop_->Stop();
+void VolumeServer::Park() {
+  loop_->Stop();
   thread_.join();
+  loop_->CloseRing();
+  parked_ = true;
+}
+
+Result<void> VolumeServer::Unpark() {
+  if (const auto opened = loop_->OpenRing(); !opened.ok()) return opened;
+  parked_ = false;
+  thread_ = std::thread([this] { loop_->Run(); });
+  return {};
+}
+
+void VolumeServer::Close() {
+  if (!parked_) {
+    if (loop_ != nullptr) loop_->Stop();
+    thread_.join();
+  }
   Drain(*parts_.background);
   Drain(*parts_.foreground);
   // The thread has gone; only now may its ring be closed (Linux 6.12 corrupts memory the other way

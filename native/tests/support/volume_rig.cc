@@ -131,10 +131,13 @@ VolumeRig::VolumeRig(const RigOptions& options, std::shared_ptr<FakeBucket> in,
                           .foreground = &foreground_,
                           .host = std::make_unique<Host>(*this, bucket)});
   std::promise<bool> opened;
-  server_->Start(config, std::move(base), [&](Result<VolumeStats> stats) {
-    if (!stats.ok()) ADD_FAILURE() << stats.error().what;
-    opened.set_value(stats.ok());
-  });
+  server_->Start(
+      config, std::move(base),
+      [&](Result<VolumeStats> stats) {
+        if (!stats.ok()) ADD_FAILURE() << stats.error().what;
+        opened.set_value(stats.ok());
+      },
+      options.warm ? VolumeServer::Mode::kWarm : VolumeServer::Mode::kOwner);
   EXPECT_TRUE(opened.get_future().get());
 }
 

@@ -49,6 +49,7 @@ struct RigOptions {
   uint64_t batch_bytes = 1U << 20;
   uint64_t dirty_bytes_max = 32U << 20;
   bool flush_to_store = false;
+  bool warm = false;  // beside the rig that serves
 };
 
 class VolumeRig {
@@ -75,6 +76,7 @@ class VolumeRig {
   [[nodiscard]] CleanCache& cache() noexcept { return *cache_; }
   // How often the volume said that data waits.
   std::atomic<uint64_t> told_dirty{0};
+  [[nodiscard]] VolumeServer& server() noexcept { return *server_; }
   // Runs on the loop thread, waits.
   void On(std::function<void(VolumeServer&)> task);
 

@@ -1,0 +1,71 @@
+#include "engine/handoff/crew.h"
+
+#include <pthread.h>
+
+#include <csignal>
+#include <utility>
+
+namespace weir {
+
+Crew::Crew(size_t size) {
+  // The threads inherit a mask that leaves every signal to the threads that expect them.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  for (size_t i = 0; i < size; ++i) {
+    workers_.push_back(std::make_unique<Worker>());
+    Worker& worker = *workers_.back();
+    worker.thread = std::thread([this, &worker] { Run(worker); });
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+Crew::~Crew() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  for (const auto& worker : workers_) worker->wake.notify_one();
+  for (const auto& worker : workers_) worker->thread.join();
+}
+
+void Crew::Give(size_t worker, std::function<void()> job) {
+  {
+    const std::lock_guard lock(mutex_);
+    workers_[worker]->jobs.push_back(std::move(job));
+    ++open_;
+  }
+  workers_[worker]->wake.notify_one();
+}
+
+void Crew::Wait() {
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return open_ == 0; });
+}
+
+void Crew::All(const std::function<void(size_t)>& job) {
+  if (workers_.empty()) return;
+  const size_t last = workers_.size() - 1;
+  for (size_t i = 0; i < last; ++i) {
+    Give(i, [&job, i] { job(i); });
+  }
+  job(last);
+  Wait();
+}
+
+void Crew::Run(Worker& worker) {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    worker.wake.wait(lock, [&] { return stopping_ || !worker.jobs.empty(); });
+    if (worker.jobs.empty()) return;
+    const auto job = std::move(worker.jobs.front());
+    worker.jobs.pop_front();
+    lock.unlock();
+    job();
+    lock.lock();
+    if (--open_ == 0) idle_.notify_all();
+  }
+}
+
+}  // namespace weir

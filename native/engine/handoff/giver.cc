@@ -1,0 +1,189 @@
+#include "engine/handoff/giver.h"
+
+#include <cerrno>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "engine/handoff/crew.h"
+#include "engine/handoff/owners.h"
+#include "engine/handoff/rcu_guard.h"
+#include "engine/handoff/volume_giver.h"
+
+namespace weir {
+namespace {
+
+using window::Kind;
+
+class Giver {
+ public:
+  Giver(const WindowOptions& options, const std::vector<GiveVolume>& volumes)
+      : options_(options),
+        until_ns_(HandoffNowNs() + options.deadline_ns),
+        crew_(volumes.size()),
+        rcu_(options.owners + "/rcu_expedited.before") {
+    for (const GiveVolume& volume : volumes) {
+      volumes_.push_back(std::make_unique<VolumeGiver>(volume.uid, *volume.server));
+    }
+  }
+
+  GiveOutcome Run();
+
+ private:
+  // The next message, which has to be `wanted`.
+  Result<window::Message> Expect(Kind wanted);
+  Result<void> Tell(Kind kind, std::string reason);
+  // Runs `step` for all volumes at once; the first error.
+  Result<void> ForAll(const std::function<Result<void>(VolumeGiver&)>& step);
+  Result<void> Meet();
+  Result<void> Hand();
+  Result<void> AwaitTaken(uint64_t until_ns);
+  GiveOutcome Keep(std::string reason, bool frozen);
+  GiveOutcome Given();
+  GiveOutcome Lost(std::string reason);
+
+  const WindowOptions& options_;
+  const uint64_t until_ns_;
+  std::vector<std::unique_ptr<VolumeGiver>> volumes_;
+  Crew crew_;
+  RcuGuard rcu_;
+  std::string refusal_;  // the other engine's own words
+  std::vector<DeviceStall> devices_;
+};
+
+Result<void> Giver::Tell(Kind kind, std::string reason) {
+  return options_.socket->Send(
+      window::Encode({.kind = kind, .volume = {}, .reason = std::move(reason)}), {}, until_ns_);
+}
+
+Result<window::Message> Giver::Expect(Kind wanted) {
+  auto received = options_.socket->Receive(until_ns_);
+  if (!received.ok()) return received.error();
+  auto message = window::Decode(received.value().bytes);
+  if (!message) return Error{EPROTO, "the other engine sent what is no message of the window"};
+  if (message->kind == Kind::kRefused) {
+    refusal_ = message->reason;
+    return Error{ECANCELED, "the other engine refused"};
+  }
+  if (message->kind != wanted) return Error{EPROTO, "the other engine took its steps out of turn"};
+  return std::move(*message);
+}
+
+Result<void> Giver::ForAll(const std::function<Result<void>(VolumeGiver&)>& step) {
+  std::mutex mutex;
+  Result<void> first;
+  crew_.All([&](size_t at) {
+    const Result<void> result = step(*volumes_[at]);
+    const std::lock_guard lock(mutex);
+    if (first.ok() && !result.ok()) first = result;
+  });
+  return first;
+}
+
+// Up to here nothing stalls.
+Result<void> Giver::Meet() {
+  if (const auto ready = Expect(Kind::kReady); !ready.ok()) return ready.error();
+  const auto rested = ForAll([&](VolumeGiver& volume) { return volume.Rest(until_ns_); });
+  if (!rested.ok()) return rested;
+  options_.at_step("rest");
+  if (const auto told = Tell(Kind::kRest, {}); !told.ok()) return told;
+  if (const auto known = Expect(Kind::kRested); !known.ok()) return known.error();
+  return {};
+}
+
+Result<void> Giver::Hand() {
+  rcu_.Expedite();
+  options_.at_step("freeze");
+  return ForAll([&](VolumeGiver& volume) -> Result<void> {
+    if (const auto frozen = volume.Freeze(until_ns_); !frozen.ok()) return frozen;
+    options_.at_step("leave");
+    if (const auto left = volume.Leave(until_ns_); !left.ok()) return left;
+    options_.at_step("send");
+    return volume.Send(*options_.socket, until_ns_);
+  });
+}
+
+Result<void> Giver::AwaitTaken(uint64_t until_ns) {
+  for (;;) {
+    auto received = options_.socket->Receive(until_ns);
+    if (!received.ok()) return received.error();
+    const auto message = window::Decode(received.value().bytes);
+    if (!message) return Error{EPROTO, "the other engine sent what is no message of the window"};
+    switch (message->kind) {
+      case Kind::kServing:
+        devices_.push_back(StallOf(message->volume));
+        break;
+      case Kind::kTaken:
+        return {};
+      case Kind::kRefused:
+        refusal_ = message->reason;
+        return Error{ECANCELED, "the other engine refused"};
+      default:
+        return Error{EPROTO, "the other engine took its steps out of turn"};
+    }
+  }
+}
+
+GiveOutcome Giver::Given() {
+  for (const auto& volume : volumes_) volume->LetGo();
+  return {.kind = GiveOutcome::Kind::kGiven,
+          .reason = {},
+          .generation = options_.generation + 1,
+          .devices = std::move(devices_)};
+}
+
+GiveOutcome Giver::Lost(std::string reason) {
+  for (const auto& volume : volumes_) volume->LetGo();
+  return {.kind = GiveOutcome::Kind::kLost,
+          .reason = std::move(reason),
+          .generation = options_.generation + 1,
+          .devices = std::move(devices_)};
+}
+
+GiveOutcome Giver::Keep(std::string reason, bool frozen) {
+  uint64_t generation = options_.generation;
+  if (frozen) {
+    options_.at_step("claim");
+    const auto claim = ClaimGeneration(options_.owners, generation + 1, options_.identity);
+    const bool mine = claim.ok() && claim.value() == OwnerClaim::kMine;
+    if (!mine) {
+      // The other engine owns everything by now and may still be at its last steps; or, when the
+      // folder cannot be written, only its own word or its end tells that it never will.
+      const auto taken = AwaitTaken(HandoffNowNs() + options_.deadline_ns);
+      if (taken.ok()) return Given();
+      const bool ended = taken.error().code == ECANCELED || taken.error().code == ECONNRESET;
+      if (claim.ok() || !ended || GenerationIsClaimed(options_.owners, generation + 1)) {
+        return Lost(std::move(reason));
+      }
+      reason += "; and the folder of owners cannot be written";
+    } else {
+      ++generation;
+    }
+  }
+  (void)Tell(Kind::kKept, reason);
+  options_.at_step("revive");
+  const auto revived = ForAll([](VolumeGiver& volume) { return volume.Revive(); });
+  if (!revived.ok()) reason += std::string("; then: ") + revived.error().what;
+  return {.kind = GiveOutcome::Kind::kKept,
+          .reason = std::move(reason),
+          .generation = generation,
+          .devices = std::move(devices_)};
+}
+
+GiveOutcome Giver::Run() {
+  const auto because = [this](const Result<void>& result) {
+    return refusal_.empty() ? std::string(result.error().what) : refusal_;
+  };
+  if (const auto met = Meet(); !met.ok()) return Keep(because(met), false);
+  auto given = Hand();
+  if (given.ok()) given = AwaitTaken(until_ns_);
+  return given.ok() ? Given() : Keep(because(given), true);
+}
+
+}  // namespace
+
+GiveOutcome GiveAll(const WindowOptions& options, const std::vector<GiveVolume>& volumes) {
+  return Giver(options, volumes).Run();
+}
+
+}  // namespace weir

@@ -1,0 +1,45 @@
+#include "engine/ublk/ublk_settle.h"
+
+#include <sched.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstring>
+
+namespace weir {
+namespace {
+
+constexpr long kSettleNs = 10'000'000;
+
+bool WorkersMayBeInterrupted() {
+  utsname name{};
+  return ::uname(&name) != 0 || std::strstr(name.version, "PREEMPT_RT") != nullptr;
+}
+
+bool VisitEveryCpu() {
+  cpu_set_t before;
+  CPU_ZERO(&before);
+  if (::sched_getaffinity(0, sizeof(before), &before) != 0) return false;
+  const long online = ::sysconf(_SC_NPROCESSORS_ONLN);
+  const long possible = ::sysconf(_SC_NPROCESSORS_CONF);
+  long visited = 0;
+  for (int cpu = 0; cpu < possible && cpu < CPU_SETSIZE; ++cpu) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    if (::sched_setaffinity(0, sizeof(one), &one) == 0) ++visited;
+  }
+  (void)::sched_setaffinity(0, sizeof(before), &before);
+  return online > 0 && visited >= online;
+}
+
+}  // namespace
+
+void SettleUblkWorker() {
+  if (!WorkersMayBeInterrupted() && VisitEveryCpu()) return;
+  const timespec pause{0, kSettleNs};
+  ::nanosleep(&pause, nullptr);
+}
+
+}  // namespace weir
