@@ -40,7 +40,7 @@ export async function openCliStore({ settings, clock, random }: Cli): Promise<Ob
   if (storeUrl === DEFAULTS["store"]) {
     await mkdir(new URL(storeUrl).pathname, { recursive: true, mode: 0o700 });
   }
-  return openStore(storeUrl, { clock, random });
+  return await openStore(storeUrl, { clock, random });
 }
 
 /** Opens the store for one command. */

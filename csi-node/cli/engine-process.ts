@@ -19,18 +19,23 @@ export const nodeName = (config: EngineConfig): string => config.nodeName ?? hos
 /** Changes with every start of the machine: what it names is gone then, devices above all. */
 const BOOT_ID = "/proc/sys/kernel/random/boot_id";
 
+export interface EngineInProcess {
+  readonly engine: NativeEngine;
+  readonly host: EngineHost;
+}
+
 /**
- * Journals, cache and records are made below the state directory. REQUIRES that the caller holds
- * its lock (state-lock.ts) and closes the host.
+ * Journals and records are made below the state directory. REQUIRES that the caller closes the
+ * host, and holds the directory's lock (state-lock.ts) before a volume is attached.
  */
-export function startEngineHost(
+export function startEngine(
   cli: Cli,
   parts: { readonly store: ObjectStore; readonly log: Logger; readonly config: EngineConfig },
-): EngineHost {
+): EngineInProcess {
   const { store, log, config } = parts;
   const engine = new NativeEngine({
     addonPath: cli.settings.addonPath,
-    cacheDirectory: config.cacheFileBytes === 0 ? "" : join(config.stateDirectory, "cache"),
+    cacheDirectory: config.cacheFileBytes === 0 ? "" : cacheDirectory(config),
     cacheRamBytes: config.cacheRamBytes,
     cacheFileBytes: config.cacheFileBytes,
     uploadNice: config.uploadNice,
@@ -38,7 +43,12 @@ export function startEngineHost(
   const { clock, random } = cli;
   const writer = nodeName(config);
   const bootId = readFileSync(BOOT_ID, "utf8").trim();
-  return new EngineHost({ engine, store, clock, random, log, config, writer, bootId });
+  const host = new EngineHost({ engine, store, clock, random, log, config, writer, bootId });
+  return { engine, host };
+}
+
+export function cacheDirectory(config: EngineConfig): string {
+  return join(config.stateDirectory, "cache");
 }
 
 /**
@@ -52,7 +62,7 @@ export async function withEngine<T>(cli: Cli, use: (engine: EngineApi) => Promis
   await probeStore(store, cli);
   const config = { ...cli.settings.engine, cacheFileBytes: 0 };
   await using _lock = await lockState(config.stateDirectory);
-  const host = startEngineHost(cli, { store, log: cli.log, config });
+  const { host } = startEngine(cli, { store, log: cli.log, config });
   try {
     return await use(host);
   } finally {

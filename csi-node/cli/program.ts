@@ -6,6 +6,7 @@ import { abortReason } from "../../core/runtime/timer-signals.ts";
 import { helpCommand, parseCommandLine, type ParsedArguments } from "./args.ts";
 import type { Cli } from "./cli.ts";
 import { attach, detach, grow, status } from "./commands/attach.ts";
+import { handoff } from "./commands/handoff.ts";
 import { inspect } from "./commands/inspect.ts";
 import { probe } from "./commands/probe.ts";
 import { serve } from "./commands/serve.ts";
@@ -24,7 +25,7 @@ export const GROUPS: readonly CommandGroup[] = [
     title: "Volumes and snapshots in the store",
     commands: [create, list, inspect, deleteCommand, clone, snapshots, snapshotDelete, probe],
   },
-  { title: "The engine of this node", commands: [serve, status, attach, detach] },
+  { title: "The engine of this node", commands: [serve, status, attach, detach, handoff] },
   { title: "Either way", commands: [snapshot, grow] },
 ];
 

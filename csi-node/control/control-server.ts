@@ -33,6 +33,8 @@ export interface ControlServerOptions {
   readonly socketPath: string;
   readonly random: Random;
   readonly log: Logger;
+  /** See bindControlSocket. */
+  readonly replace?: boolean;
 }
 
 export class ControlServer {

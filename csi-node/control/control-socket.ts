@@ -21,11 +21,13 @@ export async function bindControlSocket(options: {
   readonly server: Server;
   readonly socketPath: string;
   readonly random: Random;
+  /** The engine that has the name is being taken over from: it loses the name, and lives. */
+  readonly replace?: boolean;
 }): Promise<() => Promise<void>> {
-  const { server, socketPath, random } = options;
+  const { server, socketPath, random, replace = false } = options;
   const directory = dirname(socketPath);
   await mkdir(directory, { recursive: true, mode: 0o755 });
-  await refuseLive(socketPath);
+  if (!replace) await refuseLive(socketPath);
   // The folder is closed to others until the socket in it has its mode.
   const hidden = join(directory, `.c-${random.hex32().slice(0, 8)}`);
   const bound = join(hidden, "s");

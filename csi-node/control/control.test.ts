@@ -70,6 +70,11 @@ const SNAPSHOT: SnapshotRecord = {
 };
 
 const CACHE = { ramHits: 1, fileHits: 2, misses: 3, ramBytes: 4, fileBytes: 5, corrupt: 6 };
+const HANDOFF = {
+  ...{ outcome: "taken", generation: 2, reason: undefined, peerBuild: "0.0.1" },
+  ...{ phasesMs: { window: 4.5 }, worstStallUs: 2_400, endedAtMs: 1_900_000_000_000 },
+  devices: [{ uid: "1", transport: "ublk" as const, stallUs: 2_400, phasesUs: { freeze: 300 } }],
+};
 const NBD = { kind: "nbd" } as const;
 const POLICY = volumePolicySchema.parse({ durability: "s3" });
 
@@ -77,7 +82,10 @@ const POLICY = volumePolicySchema.parse({ durability: "s3" });
 class FakeEngine implements EngineApi {
   readonly calls: unknown[] = [];
   status = () =>
-    Promise.resolve({ store: "memory:", volumes: [ATTACHED], waiting: [], cache: CACHE });
+    Promise.resolve({
+      ...{ store: "memory:", volumes: [ATTACHED], waiting: [], cache: CACHE },
+      handoff: HANDOFF,
+    });
   attach = (options: unknown): Promise<AttachedVolume> => {
     this.calls.push(options);
     return Promise.resolve(ATTACHED);
@@ -167,6 +175,7 @@ describe("calls", () => {
       volumes: [ATTACHED],
       waiting: [],
       cache: CACHE,
+      handoff: HANDOFF,
     });
     const attach = { name: "data", transport: NBD, policy: POLICY };
     expect(await client.attach(attach, context())).toEqual(ATTACHED);
@@ -402,4 +411,14 @@ describe("the socket", () => {
     expect((await faultOf(serve())).code).toBe("invalid-argument");
     expect((await faultOf(isServed(socketPath))).code).toBe("invalid-argument");
   });
+});
+
+test("an engine that takes over takes the socket's name, and keeps it", async () => {
+  const former = server;
+  server = await ControlServer.listen({
+    ...{ engine, socketPath, random: new SeededRandom(2), replace: true },
+    log: pino({}, captureLogs()),
+  });
+  await former.close();
+  expect(await client.status(context())).toMatchObject({ store: "memory:" });
 });

@@ -2,6 +2,7 @@
 // implements it in the engine's process; ControlClient speaks to it over the control socket.
 import type { SnapshotUid, VolumeUid } from "../../core/runtime/ids.ts";
 import type { SnapshotRecord } from "../../core/log/records.ts";
+import type { HandoffReport } from "../handoff/report.ts";
 import type { VolumePolicy } from "../engine/config.ts";
 import type { SessionStatus } from "../engine/volume-session.ts";
 
@@ -37,6 +38,8 @@ export interface EngineStatus {
     readonly fileBytes: number;
     readonly corrupt: number;
   };
+  /** The last one that this engine took part in. */
+  readonly handoff: HandoffReport | null;
 }
 
 export interface CallContext {

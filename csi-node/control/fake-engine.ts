@@ -101,6 +101,7 @@ export class FakeEngine implements EngineApi {
       volumes: attached.map((volume) => describe(volume)),
       waiting: this.#waiting,
       cache,
+      handoff: null,
     };
   }
 

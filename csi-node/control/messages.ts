@@ -94,6 +94,25 @@ const waitingVolume = z.object({
   fault: z.object({ code: z.string(), message: z.string() }),
 });
 
+/** Outcomes of a newer release are shown as they are named there. */
+const handoffReport = z.object({
+  outcome: z.string(),
+  generation: count,
+  reason: present(z.string()),
+  peerBuild: z.string(),
+  phasesMs: z.record(z.string(), z.number()),
+  devices: z.array(
+    z.object({
+      uid: z.string(),
+      transport: z.enum(["nbd", "ublk"]),
+      stallUs: z.number(),
+      phasesUs: z.record(z.string(), z.number()),
+    }),
+  ),
+  worstStallUs: z.number(),
+  endedAtMs: z.number(),
+});
+
 const engineStatus: z.ZodType<EngineStatus> = z.object({
   store: z.string(),
   volumes: z.array(attachedVolume),
@@ -107,6 +126,7 @@ const engineStatus: z.ZodType<EngineStatus> = z.object({
     fileBytes: count,
     corrupt: count,
   }),
+  handoff: handoffReport.nullable().default(null),
 });
 
 const snapshotRecord: z.ZodType<SnapshotRecord> = z.object({

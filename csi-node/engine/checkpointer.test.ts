@@ -61,7 +61,7 @@ test("a due checkpoint and a snapshot's take turns; a failure stops no other", a
   const snapshot = checkpointer.write(context);
   volume.seq = 2;
   expect((await snapshot)?.position.seq).toBe(2);
-  await checkpointer.stop();
+  await checkpointer.settled();
   expect(faults).toEqual([]);
   expect(volume.capturedMost).toBe(1);
 });

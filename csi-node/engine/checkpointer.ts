@@ -133,7 +133,8 @@ export class Checkpointer {
     }
   }
 
-  async stop(): Promise<void> {
+  /** Resolves when no checkpoint is being written in the background. */
+  async settled(): Promise<void> {
     await this.#writing;
   }
 

@@ -26,10 +26,11 @@ import type {
 } from "../control/engine-api.ts";
 import { AttachRecords, type AttachRecord } from "./attach-records.ts";
 import type { BlockEngine } from "./block-engine.ts";
+import { ChangeGate } from "./change-gate.ts";
 import { volumePolicySchema, type EngineConfig, type VolumePolicy } from "./config.ts";
 import { FrameFetcher } from "./frame-fetcher.ts";
 import { checkJournalPlace } from "./journal-place.ts";
-import { VolumeSession } from "./volume-session.ts";
+import { VolumeSession, type SessionParts } from "./volume-session.ts";
 
 export interface EngineHostOptions {
   readonly engine: BlockEngine;
@@ -44,7 +45,7 @@ export interface EngineHostOptions {
   readonly bootId: string;
 }
 
-interface Attached {
+export interface Attached {
   readonly session: VolumeSession;
   readonly transport: TransportInfo | null;
   readonly record: AttachRecord;
@@ -67,9 +68,15 @@ export class EngineHost implements EngineApi {
   readonly #waiting = new Map<VolumeUid, Waiting>();
   /** One change per volume at a time; a second one is refused at once. */
   readonly #busy = new Set<string>();
+  readonly #stop = new AbortController();
+  /** The last handoff, as a successor or as a predecessor. */
+  #handoff: EngineStatus["handoff"] = null;
+  /** Every change of a volume passes it; a handoff closes it. */
+  readonly gate: ChangeGate;
 
   constructor(options: EngineHostOptions) {
     this.#options = options;
+    this.gate = new ChangeGate(options.clock);
     const { engine, store, clock, random, log, config } = options;
     this.#fetcher = new FrameFetcher({
       engine,
@@ -87,7 +94,68 @@ export class EngineHost implements EngineApi {
    * others: it waits, see keepRecovering.
    */
   async recover(context: CallContext): Promise<void> {
-    for (const record of await this.#records.list()) await this.#takeUp(record, context);
+    for (const record of await this.#records.list()) {
+      const { uid, name } = record;
+      if (this.#attached.has(uid) || this.#busy.has(name)) continue;
+      await this.#exclusively(name, context, () => this.#takeUp(record, context));
+    }
+  }
+
+  /** What sessions of this engine are made with. */
+  get parts(): SessionParts {
+    const { engine, store, clock, random, log, config } = this.#options;
+    return { engine, store, fetcher: this.#fetcher, clock, random, log, config };
+  }
+
+  get writer(): string {
+    return this.#options.writer;
+  }
+
+  get attached(): readonly Attached[] {
+    return [...this.#attached.values()];
+  }
+
+  noteHandoff(report: EngineStatus["handoff"]): void {
+    this.#handoff = report;
+  }
+
+  /** A volume that serves already, taken over from another engine, with its record. */
+  adopt(session: VolumeSession, record: Omit<AttachRecord, "bootId" | "format">): void {
+    const whole: AttachRecord = { ...record, format: 1, bootId: this.#options.bootId };
+    this.#attached.set(record.uid, { session, transport: shownOf(whole), record: whole });
+  }
+
+  /** Closes a volume and opens it anew over what the log says, as after a crash. Never rejects. */
+  async reopen(uid: VolumeUid): Promise<void> {
+    const attached = this.#attached.get(uid);
+    const { signal } = this.#stop;
+    if (attached === undefined || signal.aborted) return;
+    const { name } = attached.record;
+    try {
+      await this.#exclusively(name, { signal }, () => this.#reopen(attached));
+    } catch (cause) {
+      this.#options.log.error({ volume: name, err: cause }, "the volume could not be opened anew");
+    }
+  }
+
+  async #reopen({ session, record }: Attached): Promise<void> {
+    await session.close({ drained: false });
+    this.#attached.delete(record.uid);
+    await this.#takeUp(record, { signal: this.#stop.signal });
+  }
+
+  /**
+   * Another engine had all volumes and is dead: forgets what is known of them and takes them up as
+   * after a crash. Resolves when that has begun. REQUIRES a closed gate.
+   */
+  async startOver(): Promise<void> {
+    const stale = this.attached;
+    for (const { session } of stale) await session.close({ drained: false });
+    this.#attached.clear();
+    const { signal } = this.#stop;
+    for (const { record } of stale) {
+      void this.#alone(record.name, () => this.#takeUp(record, { signal }));
+    }
   }
 
   /** Tries again what may succeed later, until the signal ends it. */
@@ -100,7 +168,8 @@ export class EngineHost implements EngineApi {
       }
       for (const { record, fault } of this.#waiting.values()) {
         if (!FAULTS[fault.code].retryable || this.#busy.has(record.name)) continue;
-        await this.#exclusively(record.name, () => this.#takeUp(record, { signal }));
+        if (this.gate.isClosed) continue;
+        await this.#exclusively(record.name, { signal }, () => this.#takeUp(record, { signal }));
       }
     }
   }
@@ -144,14 +213,15 @@ export class EngineHost implements EngineApi {
       fault: { code: fault.code, message: fault.message },
     }));
     const { engine, store } = this.#options;
-    return { store: store.label, volumes, waiting, cache: engine.cacheStats() };
+    const handoff = this.#handoff;
+    return { store: store.label, volumes, waiting, cache: engine.cacheStats(), handoff };
   }
 
   attach(
     options: { name: string; transport: TransportRequest; policy: VolumePolicy },
     context: CallContext,
   ): Promise<AttachedVolume> {
-    return this.#exclusively(options.name, async () => {
+    return this.#exclusively(options.name, context, async () => {
       const { uid, name } = await this.#find(options.name, context);
       const present = this.#attached.get(uid);
       if (present !== undefined) {
@@ -170,16 +240,16 @@ export class EngineHost implements EngineApi {
   }
 
   detach(options: { name: string; force: boolean }, context: CallContext): Promise<void> {
-    return this.#exclusively(options.name, async () => {
+    return this.#exclusively(options.name, context, async () => {
       const attached = this.#byName(options.name);
       if (attached === undefined) return this.#forget(options);
       const { session, transport } = attached;
-      if (!options.force) await session.drain(context);
+      const drained = !options.force && (await drainOwn(session, context));
       if (transport?.kind === "nbd") await session.volume.closeNbd();
       if (transport?.kind === "ublk") await session.volume.stopUblk();
       // What was written between the first drain and the transport's end.
-      if (!options.force) await session.drain(context);
-      await session.close({ drained: !options.force });
+      if (drained) await session.drain(context);
+      await session.close({ drained });
       this.#attached.delete(session.uid);
       await this.#records.remove(session.uid);
     });
@@ -192,7 +262,7 @@ export class EngineHost implements EngineApi {
     const { name, snapshot, uid } = options;
     const { store, clock, random } = this.#options;
     const { signal } = context;
-    return this.#exclusively(name, async () => {
+    return this.#exclusively(name, context, async () => {
       // Opening a volume fences whoever has it by now; a call that comes late must not.
       if (uid !== undefined) {
         const taken = await getSnapshot({ store, clock, random, signal, uid });
@@ -205,7 +275,7 @@ export class EngineHost implements EngineApi {
   }
 
   grow(options: { name: string; sizeBytes: number }, context: CallContext): Promise<void> {
-    return this.#exclusively(options.name, () =>
+    return this.#exclusively(options.name, context, () =>
       this.#withSession(options.name, context, async (session, transport) => {
         await session.grow({ sizeBytes: options.sizeBytes, signal: context.signal });
         if (transport?.kind === "ublk") await session.volume.resizeUblk();
@@ -223,6 +293,7 @@ export class EngineHost implements EngineApi {
    * journals.
    */
   async close(): Promise<void> {
+    this.#stop.abort(new WeirError("aborted", "the engine is ending"));
     for (const { session } of this.#attached.values()) await session.close({ drained: false });
     this.#attached.clear();
     this.#options.engine.close();
@@ -270,15 +341,13 @@ export class EngineHost implements EngineApi {
     record: AttachRecord,
     context: CallContext & { readonly resume: boolean },
   ): Promise<Attached> {
-    const { engine, store, clock, random, log, config, writer } = this.#options;
+    const { config, writer } = this.#options;
     await checkJournalPlace({
       directory: config.stateDirectory,
       durability: record.policy.durability,
     });
-    const session = await VolumeSession.attach(
-      { engine, store, fetcher: this.#fetcher, clock, random, log, config },
-      { ...context, uid: record.uid, writer, policy: record.policy },
-    );
+    const known = { uid: record.uid, writer, policy: record.policy };
+    const session = await VolumeSession.attach(this.parts, { ...context, ...known });
     try {
       const { transport, served } = await this.#serve(session, record);
       const attached: Attached = { session, transport, record: served };
@@ -301,10 +370,7 @@ export class EngineHost implements EngineApi {
       const { socketPath } = transport;
       await mkdir(this.#options.config.runDirectory, { recursive: true, mode: 0o755 });
       await session.volume.listenNbd({ socketPath, exportName: record.name });
-      return {
-        transport: { kind: "nbd", socketPath, uri: `nbd+unix:///?socket=${socketPath}` },
-        served: record,
-      };
+      return { transport: shownNbd(transport), served: record };
     }
     const { bootId } = this.#options;
     const survivor = record.bootId === bootId ? transport.deviceId : null;
@@ -315,7 +381,7 @@ export class EngineHost implements EngineApi {
       recover,
     });
     return {
-      transport: { kind: "ublk", deviceId: device.id, devicePath: `/dev/ublkb${device.id}` },
+      transport: shownUblk(device.id),
       served: { ...record, bootId, transport: { ...transport, deviceId: device.id } },
     };
   }
@@ -328,12 +394,9 @@ export class EngineHost implements EngineApi {
   ): Promise<T> {
     const attached = this.#byName(name);
     if (attached !== undefined) return use(attached.session, attached.transport);
-    const { engine, store, clock, random, log, config, writer } = this.#options;
     const { uid } = await this.#find(name, context);
-    const session = await VolumeSession.attach(
-      { engine, store, fetcher: this.#fetcher, clock, random, log, config },
-      { ...context, uid, writer, policy: volumePolicySchema.parse({}), resume: false },
-    );
+    const known = { uid, writer: this.writer, policy: volumePolicySchema.parse({}) };
+    const session = await VolumeSession.attach(this.parts, { ...context, ...known, resume: false });
     let drained = false;
     try {
       const result = await use(session, null);
@@ -360,7 +423,15 @@ export class EngineHost implements EngineApi {
     return [...this.#attached.values()].find((attached) => attached.record.name === name);
   }
 
-  async #exclusively<T>(name: string, act: () => Promise<T>): Promise<T> {
+  #exclusively<T>(
+    name: string,
+    { signal }: { readonly signal: AbortSignal },
+    act: () => Promise<T>,
+  ): Promise<T> {
+    return this.gate.pass(signal, () => this.#alone(name, act));
+  }
+
+  async #alone<T>(name: string, act: () => Promise<T>): Promise<T> {
     if (this.#busy.has(name)) {
       throw new WeirError(
         "aborted",
@@ -376,6 +447,33 @@ export class EngineHost implements EngineApi {
     } finally {
       this.#busy.delete(name);
     }
+  }
+}
+
+function shownOf({ transport }: AttachRecord): TransportInfo | null {
+  if (transport.kind === "nbd") return shownNbd(transport);
+  return transport.deviceId === null ? null : shownUblk(transport.deviceId);
+}
+
+function shownNbd({ socketPath }: { readonly socketPath: string }): TransportInfo {
+  return { kind: "nbd", socketPath, uri: `nbd+unix:///?socket=${socketPath}` };
+}
+
+function shownUblk(deviceId: number): TransportInfo {
+  return { kind: "ublk", deviceId, devicePath: `/dev/ublkb${deviceId}` };
+}
+
+/**
+ * False when another node has the volume by now: what was not uploaded stays in the journal here,
+ * which the next attachment sets aside; nobody could ever let go of the volume otherwise.
+ */
+async function drainOwn(session: VolumeSession, context: CallContext): Promise<boolean> {
+  try {
+    await session.drain(context);
+    return true;
+  } catch (cause) {
+    if (cause instanceof WeirError && cause.code === "fenced") return false;
+    throw cause;
   }
 }
 

@@ -22,7 +22,7 @@ export interface FrameFetcherOptions {
 }
 
 export interface FetchFor {
-  readonly volume: BlockVolume;
+  readonly volume: Pick<BlockVolume, "completeFetch" | "retryFetch">;
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
   /** The frame was given up. */

@@ -20,6 +20,12 @@ import type {
   VolumeOpenOptions,
   VolumeStats,
 } from "./block-engine.ts";
+import type { HandoffEngine, WarmVolumeOptions } from "./handoff-port.ts";
+import {
+  NativeHandoff,
+  type NativeHandoffEvent,
+  type NativeHandoffHandle,
+} from "./native-handoff.ts";
 
 interface NativeError {
   readonly errno: number;
@@ -31,15 +37,16 @@ type NativeEvent =
   | ({ type: "fetch"; volume: number } & FrameWanted)
   | { type: "chunk"; volume: number; chunk: number }
   | { type: "dirty"; volume: number; urgent: boolean }
-  | { type: "failed"; volume: number; error: NativeError };
+  | { type: "failed"; volume: number; error: NativeError }
+  | NativeHandoffEvent;
 
 /** The addon's methods; all but the first five answer with a `done` event. */
-interface NativeEngineHandle {
+interface NativeEngineHandle extends NativeHandoffHandle {
   inspectJournal(directory: string): JournalIdentity | NativeError | null;
   cacheHas(volume: string, epoch: number, seq: number, offset: number): boolean;
   cacheStats(): CacheStats;
   close(): void;
-  openVolume(call: number, volume: number, options: object, base: VolumeBase): void;
+  openVolume(call: number, volume: number, options: object, base: VolumeBase, warm: boolean): void;
   closeVolume(call: number, volume: number): void;
   takeBatch(
     call: number,
@@ -94,6 +101,7 @@ const FAULT_BY_ERRNO: Readonly<Record<number, FaultCode>> = {
   28: "disk-full", // ENOSPC
   74: "journal-corrupt", // EBADMSG
   95: "transport-unavailable", // ENOTSUP: not with this kernel
+  107: "engine-unavailable", // ENOTCONN: the other engine of a handoff
 };
 
 function toFault(error: NativeError): WeirError {
@@ -101,13 +109,15 @@ function toFault(error: NativeError): WeirError {
   return new WeirError(code, error.what, { details: { errno: error.errno } });
 }
 
-export class NativeEngine implements BlockEngine {
+export class NativeEngine implements BlockEngine, HandoffEngine {
   readonly #handle: NativeEngineHandle;
   readonly #calls = new Map<
     number,
     { resolve: (value: unknown) => void; reject: (fault: WeirError) => void }
   >();
   readonly #volumes = new Map<number, VolumeEvents>();
+  readonly #numbers = new WeakMap<BlockVolume, number>();
+  readonly #handoff: NativeHandoff;
   #nextNumber = 1;
 
   constructor(options: NativeEngineOptions) {
@@ -134,6 +144,18 @@ export class NativeEngine implements BlockEngine {
         },
       );
     }
+    this.#handoff = new NativeHandoff({
+      handle: this.#handle,
+      call: (start) => this.#call(start),
+      openWarm: async (warm) => (await this.#open(warm.open, warm.base, warm.events, true)).volume,
+      closeVolume: (volume) => this.#closeVolume(volume),
+      numberOf: (volume) => this.#numberOf(volume),
+      makeVolume: async (volume) =>
+        this.#makeVolume(
+          volume,
+          await this.#call<VolumeStats>((call) => this.#handle.stats(call, volume)),
+        ),
+    });
   }
 
   inspectJournal(directory: string): JournalIdentity | null {
@@ -147,6 +169,16 @@ export class NativeEngine implements BlockEngine {
     base: VolumeBase,
     events: VolumeEvents,
   ): Promise<BlockVolume> {
+    const { volume, opened } = await this.#open(options, base, events, false);
+    return this.#makeVolume(volume, opened);
+  }
+
+  async #open(
+    options: VolumeOpenOptions,
+    base: VolumeBase,
+    events: VolumeEvents,
+    warm: boolean,
+  ): Promise<{ volume: number; opened: VolumeStats }> {
     const volume = this.#nextNumber++;
     this.#volumes.set(volume, events);
     try {
@@ -156,16 +188,48 @@ export class NativeEngine implements BlockEngine {
           volume,
           { ...options, baseEpoch: base.committedEpoch, baseSeq: base.committedSeq },
           base,
+          warm,
         ),
       );
-      return this.#makeVolume(volume, opened);
+      return { volume, opened };
     } catch (fault) {
       this.#volumes.delete(volume);
-      await this.#call<void>((call) => this.#handle.closeVolume(call, volume)).catch(
-        () => undefined,
-      );
+      await this.#closeVolume(volume).catch(() => undefined);
       throw fault;
     }
+  }
+
+  async #closeVolume(volume: number): Promise<void> {
+    await this.#call<void>((call) => this.#handle.closeVolume(call, volume));
+    this.#volumes.delete(volume);
+  }
+
+  listenHandoff(options: Parameters<HandoffEngine["listenHandoff"]>[0]) {
+    return this.#handoff.listenHandoff(options);
+  }
+
+  connectHandoff(path: string) {
+    return this.#handoff.connectHandoff(path);
+  }
+
+  warmVolume(options: WarmVolumeOptions) {
+    return this.#handoff.warmVolume(options);
+  }
+
+  holdJournal(volume: BlockVolume, held: boolean) {
+    return this.#handoff.holdJournal(volume, held);
+  }
+
+  giveAll(options: Parameters<HandoffEngine["giveAll"]>[0]) {
+    return this.#handoff.giveAll(options);
+  }
+
+  takeAll(options: Parameters<HandoffEngine["takeAll"]>[0]) {
+    return this.#handoff.takeAll(options);
+  }
+
+  openCacheFile(options: Parameters<HandoffEngine["openCacheFile"]>[0]) {
+    return this.#handoff.openCacheFile(options);
   }
 
   async abandonUblk(id: number): Promise<void> {
@@ -188,7 +252,7 @@ export class NativeEngine implements BlockEngine {
   #makeVolume(volume: number, opened: VolumeStats): BlockVolume {
     const handle = this.#handle;
     const on = <T>(start: (call: number) => void): Promise<T> => this.#call<T>(start);
-    return {
+    const made: BlockVolume = {
       opened,
       takeBatch: (options: BatchOptions) =>
         on<Batch | null>((call) =>
@@ -221,11 +285,16 @@ export class NativeEngine implements BlockEngine {
         ),
       stopUblk: () => on<void>((call) => handle.stopUblk(call, volume)),
       resizeUblk: () => on<void>((call) => handle.resizeUblk(call, volume)),
-      close: async () => {
-        await on<void>((call) => handle.closeVolume(call, volume));
-        this.#volumes.delete(volume);
-      },
+      close: () => this.#closeVolume(volume),
     };
+    this.#numbers.set(made, volume);
+    return made;
+  }
+
+  #numberOf(volume: BlockVolume): number {
+    const number = this.#numbers.get(volume);
+    assert(number !== undefined, "a volume that is handed over is one of this engine's");
+    return number;
   }
 
   #call<T>(start: (call: number) => void): Promise<T> {
@@ -245,6 +314,7 @@ export class NativeEngine implements BlockEngine {
       else waiting.reject(toFault(event.error));
       return;
     }
+    if (!("volume" in event)) return this.#handoff.dispatch(event);
     const volume = this.#volumes.get(event.volume);
     if (volume === undefined) return; // Closed meanwhile.
     switch (event.type) {

@@ -9,15 +9,22 @@ import { assert } from "../../core/runtime/assert.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import { asNonce, asSeq, type Epoch, type Seq } from "../../core/runtime/ids.ts";
 import type { Clock, Random } from "../../core/runtime/ports.ts";
+import { abortable } from "../../core/runtime/timer-signals.ts";
 import type { Batch, BlockVolume } from "./block-engine.ts";
 
 /** Commits one segment; resolves when it and all before it are in the bucket. Retries by itself. */
 type CommitSegment = (segment: { seq: Seq; bytes: Uint8Array }) => Promise<void>;
 
-export interface UploaderOptions {
-  readonly volume: BlockVolume;
+/** Where segments go. */
+export interface UploadTarget {
   readonly epoch: Epoch;
   readonly commit: CommitSegment;
+}
+
+export interface UploaderOptions {
+  readonly volume: BlockVolume;
+  /** Later than the session: a volume that was handed over serves before it has its own epoch. */
+  readonly target: Promise<UploadTarget>;
   readonly clock: Clock;
   readonly random: Random;
   readonly maxDirtyAgeMs: number;
@@ -43,11 +50,17 @@ export class Uploader {
   #wake: (() => void) | undefined;
   #fault: WeirError | undefined;
   #running: Promise<void> | undefined;
+  /** Present while no batch may be taken. */
+  #pause: PromiseWithResolvers<void> | undefined;
   // takeBatch is called by the loop and by drain(); one at a time keeps sequence numbers and order.
   #taking: Promise<unknown> = Promise.resolve();
+  /** Of the last batch: when it has been taken. */
+  #begun: Promise<void> = Promise.resolve();
 
   constructor(options: UploaderOptions) {
     this.#options = options;
+    // It is met with by the first batch, which may be late or never come.
+    options.target.catch(() => undefined);
   }
 
   start(): void {
@@ -78,7 +91,7 @@ export class Uploader {
     for (;;) {
       options.signal.throwIfAborted();
       this.#throwIfFaulted();
-      const taken = await this.#takeOne();
+      const taken = await abortable(this.#takeOne(), options.signal);
       options.onProgress?.();
       if (!taken) break;
     }
@@ -87,9 +100,28 @@ export class Uploader {
     options.onProgress?.();
   }
 
+  /**
+   * No batch is taken until resume(); resolves when those that were are committed, so that the log
+   * stands still.
+   */
+  async pause(options: { signal: AbortSignal }): Promise<void> {
+    options.signal.throwIfAborted();
+    this.#pause ??= Promise.withResolvers<void>();
+    await abortable(this.#options.target, options.signal);
+    await abortable(this.#begun, options.signal);
+    await abortable(this.#commitTail, options.signal);
+    this.#throwIfFaulted();
+  }
+
+  resume(): void {
+    this.#pause?.resolve();
+    this.#pause = undefined;
+  }
+
   /** Ends the loop; uploads in flight are abandoned to the journal, which still holds them. */
   async stop(): Promise<void> {
     this.#stop.abort(new WeirError("aborted", "the uploader was stopped"));
+    this.resume();
     this.#wake?.();
     await this.#running;
     await Promise.allSettled(this.#commits);
@@ -153,28 +185,46 @@ export class Uploader {
 
   async #takeInTurn(): Promise<boolean> {
     while (this.#commits.size >= this.#options.inFlightMax) await Promise.race(this.#commits);
+    const target = await abortable(this.#options.target, this.#stop.signal);
+    // The last wait before the batch is begun: pause() may rely on it.
+    while (this.#pause !== undefined) await this.#pause.promise;
     this.#throwIfFaulted();
     if (this.#stop.signal.aborted) return false;
+    const taken = this.#takeNow(target);
+    this.#begun = taken.then(
+      () => undefined,
+      () => undefined,
+    );
+    return taken;
+  }
+
+  async #takeNow(target: UploadTarget): Promise<boolean> {
     const seq = asSeq(this.#lastSeq + 1);
     const nonce = asNonce(this.#options.random.hex32());
     const batch = await this.#options.volume.takeBatch({
-      epoch: this.#options.epoch,
+      epoch: target.epoch,
       seq,
       nonce,
       createdAtMs: this.#options.clock.wallMs(),
     });
     if (batch === null) return false;
     this.#lastSeq = seq;
-    const commit = this.#commit(seq, batch, this.#commitTail);
+    const commit = this.#commit({ seq, batch, target, before: this.#commitTail });
     this.#commitTail = commit;
     this.#commits.add(commit);
     void commit.finally(() => this.#commits.delete(commit));
     return true;
   }
 
-  async #commit(seq: Seq, batch: Batch, before: Promise<void>): Promise<void> {
+  async #commit(options: {
+    readonly seq: Seq;
+    readonly batch: Batch;
+    readonly target: UploadTarget;
+    readonly before: Promise<void>;
+  }): Promise<void> {
+    const { seq, batch, target, before } = options;
     try {
-      await this.#options.commit({ seq, bytes: batch.bytes });
+      await target.commit({ seq, bytes: batch.bytes });
       await before;
       if (this.#fault !== undefined || this.#stop.signal.aborted) return;
       await this.#options.volume.commitBatch();
@@ -198,18 +248,5 @@ export class Uploader {
 
   #throwIfFaulted(): void {
     if (this.#fault !== undefined) throw this.#fault;
-  }
-}
-
-/** `promise`, or the signal's reason. */
-async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
   }
 }

@@ -6,23 +6,41 @@
 // volume. Failure: `fenced` and a failed journal end the volume in EIO; everything else is retried
 // and shown in status().
 import { mkdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
 
 import { LogWriter } from "../../core/log/log-writer.ts";
-import { openLog, type OpenedLog } from "../../core/log/open-log.ts";
+import { openLog, type LogView } from "../../core/log/open-log.ts";
 import { createSnapshot } from "../../core/log/snapshots.ts";
 import type { SnapshotRecord } from "../../core/log/records.ts";
-import { asNonce, type Nonce, type SnapshotUid, type VolumeUid } from "../../core/runtime/ids.ts";
+import {
+  asEpoch,
+  asNonce,
+  asSeq,
+  type Epoch,
+  type Nonce,
+  type Position,
+  type SnapshotUid,
+  type VolumeUid,
+} from "../../core/runtime/ids.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import type { Logger } from "../../core/runtime/log.ts";
 import type { Clock, Random } from "../../core/runtime/ports.ts";
+import { abortable } from "../../core/runtime/timer-signals.ts";
 import type { ObjectStore } from "../../core/store/object-store.ts";
-import type { BlockEngine, BlockVolume, FrameWanted, VolumeStats } from "./block-engine.ts";
+import type {
+  BlockEngine,
+  BlockVolume,
+  FrameWanted,
+  VolumeEvents,
+  VolumeStats,
+} from "./block-engine.ts";
 import { Checkpointer, type WrittenCheckpoint } from "./checkpointer.ts";
+import { claimAgain } from "./claim-again.ts";
 import type { EngineConfig, VolumePolicy } from "./config.ts";
 import type { FrameFetcher } from "./frame-fetcher.ts";
 import { decideJournal, type JournalDecision } from "./journal-decision.ts";
-import { Uploader } from "./uploader.ts";
+import { Uploader, type UploadTarget } from "./uploader.ts";
+import { journalDirectoryOf, openOptionsOf, volumeBaseOf } from "./volume-options.ts";
+import { WindowAnswers } from "./window-answers.ts";
 
 export interface SessionParts {
   readonly engine: BlockEngine;
@@ -39,9 +57,25 @@ export interface SessionOptions {
   /** Who attaches, for the epoch record: a node's name. */
   readonly writer: string;
   readonly policy: VolumePolicy;
+}
+
+/** How a volume is attached, other than by taking it over. */
+export interface AttachOptions extends SessionOptions {
   /** Nobody asked for it: `fenced` when another node attached the volume since. */
   readonly resume: boolean;
   readonly signal: AbortSignal;
+}
+
+/** A volume that serves already: it came from another engine of this node. */
+export interface AdoptOptions extends SessionOptions {
+  readonly volume: BlockVolume;
+  /** Where the log stands; nobody has uploaded since. */
+  readonly log: LogView;
+  /** Of the other engine; ours is claimed later. */
+  readonly epoch: Epoch;
+  readonly journalId: Nonce;
+  /** The log turned out to stand elsewhere: close the session and attach anew. */
+  readonly onMoved: () => void;
 }
 
 export interface SessionStatus extends VolumeStats {
@@ -60,8 +94,12 @@ export interface SessionStatus extends VolumeStats {
 
 /** What the session is made of once it is open. */
 interface Opened {
-  readonly log: OpenedLog;
+  readonly log: LogView;
+  /** Another one when the epoch of an adopted volume has been claimed. */
+  epoch: Epoch;
+  readonly journalId: Nonce;
   readonly volume: BlockVolume;
+  readonly answers: WindowAnswers;
   readonly uploader: Uploader;
   readonly checkpointer: Checkpointer;
 }
@@ -82,10 +120,70 @@ export class VolumeSession {
   }
 
   /** Attaches the volume; when it resolves, transports can be started. */
-  static async attach(parts: SessionParts, options: SessionOptions): Promise<VolumeSession> {
+  static async attach(parts: SessionParts, options: AttachOptions): Promise<VolumeSession> {
     const session = new VolumeSession(parts, options);
-    await session.#open();
+    await session.#open(options);
     return session;
+  }
+
+  static adopt(parts: SessionParts, options: AdoptOptions): VolumeSession {
+    const session = new VolumeSession(parts, options);
+    session.#opened = session.#start(options, session.#claim(options));
+    // What is dirty is not waited for until it is old enough once more.
+    session.#opened.uploader.notify(true);
+    return session;
+  }
+
+  /** For whoever opened the volume; they may come before the session is complete. */
+  get events(): VolumeEvents {
+    return {
+      onFetch: (frame) => this.#track(this.#fetch(frame)),
+      onChunk: (chunk) => this.#track(this.#must().checkpointer.serveChunk(chunk)),
+      onDirty: (urgent) => this.#opened?.uploader.notify(urgent),
+      onFailed: (fault) => this.#giveUp(fault),
+    };
+  }
+
+  /** Why the volume answers EIO. */
+  get fault(): WeirError | undefined {
+    return this.#fault;
+  }
+
+  get policy(): VolumePolicy {
+    return this.#options.policy;
+  }
+
+  /**
+   * The log stands still when it resolves: nothing is uploaded, no checkpoint is written, and the
+   * epoch is our own. Until resume().
+   */
+  async pause(signal: AbortSignal): Promise<void> {
+    const { uploader, checkpointer } = this.#must();
+    this.#throwIfFaulted();
+    await uploader.pause({ signal });
+    await abortable(checkpointer.settled(), signal);
+  }
+
+  resume(): void {
+    this.#opened?.uploader.resume();
+  }
+
+  /** While another engine may take the volume: see WindowAnswers. */
+  get answers(): WindowAnswers {
+    return this.#must().answers;
+  }
+
+  /** Uploads what is dirty now rather than when it is old enough. */
+  hasten(): void {
+    this.#opened?.uploader.notify(true);
+  }
+
+  /** What another engine must know to take the volume over. REQUIRES pause(). */
+  async place(): Promise<{ epoch: Epoch; committed: Position; journalId: Nonce }> {
+    const { volume, epoch, journalId } = this.#must();
+    const { committedEpoch, committedSeq } = await volume.stats();
+    const committed = { epoch: asEpoch(committedEpoch), seq: asSeq(committedSeq) };
+    return { epoch, committed, journalId };
   }
 
   get volume(): BlockVolume {
@@ -101,14 +199,14 @@ export class VolumeSession {
   }
 
   async status(): Promise<SessionStatus> {
-    const { volume, log, uploader } = this.#must();
+    const { volume, log, uploader, epoch } = this.#must();
     const shown = (fault: WeirError | undefined) =>
       fault === undefined ? undefined : { code: fault.code, message: fault.message };
     return {
       ...(await volume.stats()),
       uid: this.uid,
       name: log.volume.name,
-      epoch: log.epoch,
+      epoch,
       durability: this.#options.policy.durability,
       uploadedBytes: uploader.uploadedBytes,
       strandedJournal: this.#strandedJournal,
@@ -198,69 +296,50 @@ export class VolumeSession {
     this.#opened = undefined;
     this.#stop.abort(new WeirError("aborted", "the volume is being detached"));
     await opened.uploader.stop();
-    await opened.checkpointer.stop();
+    await opened.checkpointer.settled();
     await opened.volume.close();
     await Promise.allSettled(this.#tasks);
     if (options.drained) await rm(this.#journalDirectory(), { recursive: true, force: true });
   }
 
-  async #open(): Promise<void> {
-    const { store, clock, random } = this.#parts;
-    const log = await openLog({ store, clock, random, ...this.#options, volume: this.uid });
+  async #open(options: AttachOptions): Promise<void> {
+    const { store, clock, random, config, engine } = this.#parts;
+    const log = await openLog({ store, clock, random, ...options, volume: this.uid });
     const directory = this.#journalDirectory();
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    const decision = decideJournal(this.#parts.engine.inspectJournal(directory), log);
+    const decision = decideJournal(engine.inspectJournal(directory), log);
     const journalEnd = await this.#settleJournal(decision, directory);
     const journalId = decision.kind === "replay" ? decision.journalId : asNonce(random.hex32());
-    const volume = await this.#parts.engine.openVolume(
-      this.#openOptions(log, directory, journalId),
-      {
-        chunks: Uint32Array.from(log.checkpoint?.chunks ?? [], (entry) => entry.chunk),
-        segments: log.segments.map((segment) => segment.indexBytes),
-        committedEpoch: log.committed.position.epoch,
-        committedSeq: log.committed.position.seq,
-        sizeBytes: log.committed.volumeSizeBytes,
-        journalEnd,
-      },
-      {
-        onFetch: (frame) => this.#track(this.#fetch(frame)),
-        onChunk: (chunk) => this.#track(this.#must().checkpointer.serveChunk(chunk)),
-        onDirty: (urgent) => this.#opened?.uploader.notify(urgent),
-        onFailed: (fault) => this.#giveUp(fault),
-      },
+    const { epoch } = log;
+    const volume = await engine.openVolume(
+      openOptionsOf({ ...options, config, epoch, journalId }),
+      volumeBaseOf(log, journalEnd),
+      this.events,
     );
-    this.#opened = this.#start(log, volume, journalId);
+    const target = Promise.resolve(this.#targetOf(epoch));
+    this.#opened = this.#start({ log, volume, epoch, journalId }, target);
     if (volume.opened.dirtyBytes > 0 || volume.opened.replayedRecords > 0)
       this.#opened.uploader.notify(true);
   }
 
-  #openOptions(log: OpenedLog, journalDirectory: string, journalId: Nonce) {
-    const { config } = this.#parts;
-    const { policy, uid } = this.#options;
-    return {
-      uid,
-      epoch: log.epoch,
-      journalDirectory,
-      journalId,
-      journalBytes: config.journalBytes,
-      journalFileBytes: config.journalFileBytes,
-      flushToStore: policy.durability === "s3",
-      dirtyBytesMax: policy.maxDirtyBytes,
-      batchBytes: policy.segmentBytes,
-      mapBytesMax: config.mapBytesMax,
-      zstdLevel: policy.zstdLevel,
-    };
-  }
-
-  #start(log: OpenedLog, volume: BlockVolume, journalId: Nonce): Opened {
+  #start(
+    found: Pick<AdoptOptions, "log" | "volume" | "epoch" | "journalId">,
+    target: Promise<UploadTarget>,
+  ): Opened {
+    const { log, volume, epoch, journalId } = found;
     const { store, clock, random, config } = this.#parts;
     const { policy, uid } = this.#options;
     const { signal } = this.#stop;
+    const answers = new WindowAnswers(volume);
     const checkpointer = new Checkpointer({
       store,
       clock,
       random,
-      volume,
+      volume: {
+        capture: () => volume.capture(),
+        checkpointDone: (chunks) => volume.checkpointDone(chunks),
+        completeChunk: (chunk, payload) => answers.completeChunk(chunk, payload),
+      },
       uid,
       journalId,
       committed: log.committed,
@@ -271,21 +350,11 @@ export class VolumeSession {
       signal,
       onTrouble: (fault) => this.#note(fault),
     });
-    const writer = new LogWriter({
-      store,
-      clock,
-      random,
-      volume: uid,
-      epoch: log.epoch,
-      signal,
-      onRetry: (fault) => this.#note(fault),
-    });
     const uploader = new Uploader({
       volume,
       clock,
       random,
-      epoch: log.epoch,
-      commit: (segment) => writer.commitSegment(segment),
+      target,
       maxDirtyAgeMs: policy.maxDirtyAgeMs,
       segmentBytes: policy.segmentBytes,
       inFlightMax: config.uploadsInFlight,
@@ -294,7 +363,43 @@ export class VolumeSession {
       onFault: (fault) => this.#giveUp(fault),
     });
     if (!config.holdUploads) uploader.start();
-    return { log, volume, uploader, checkpointer };
+    return { log, epoch, journalId, volume, answers, uploader, checkpointer };
+  }
+
+  #targetOf(epoch: Epoch): UploadTarget {
+    const { store, clock, random } = this.#parts;
+    const writer = new LogWriter({
+      store,
+      clock,
+      random,
+      volume: this.uid,
+      epoch,
+      signal: this.#stop.signal,
+      onRetry: (fault) => this.#note(fault),
+    });
+    return { epoch, commit: (segment) => writer.commitSegment(segment) };
+  }
+
+  /** Gives an adopted volume its own epoch. Rejects when the session cannot go on. */
+  async #claim({ log, onMoved }: AdoptOptions): Promise<UploadTarget> {
+    const { store, clock, random } = this.#parts;
+    const expected = log.committed.position;
+    const onTrouble = (fault: WeirError): void => this.#note(fault);
+    const { signal } = this.#stop;
+    const { writer, uid: volume } = this.#options;
+    const context = { store, clock, random, signal };
+    try {
+      const outcome = await claimAgain({ ...context, volume, writer, expected, onTrouble });
+      if (outcome.kind === "claimed") {
+        this.#must().epoch = outcome.log.epoch;
+        return this.#targetOf(outcome.log.epoch);
+      }
+    } catch (cause) {
+      if (!signal.aborted) this.#giveUp(toFault(cause, "the epoch could not be claimed"));
+      throw cause;
+    }
+    onMoved();
+    throw new WeirError("aborted", "the log moved on: the volume is attached anew");
   }
 
   /** Makes the journal folder what the decision says; returns the records the log already holds. */
@@ -313,7 +418,7 @@ export class VolumeSession {
 
   async #fetch(frame: FrameWanted): Promise<void> {
     await this.#parts.fetcher.fetch(frame, {
-      volume: this.#must().volume,
+      volume: this.#must().answers,
       deadlineMs: this.#options.policy.readDeadlineMs,
       signal: this.#stop.signal,
       onFault: (fault) => this.#note(fault),
@@ -337,19 +442,14 @@ export class VolumeSession {
   /** Keeps a task that nobody awaits until close(); its fault is noted, never lost. */
   #track(task: Promise<void>): void {
     const settled = task.catch((cause: unknown) => {
-      if (this.#stop.signal.aborted) return;
-      this.#note(
-        cause instanceof WeirError
-          ? cause
-          : new WeirError("internal", "a task failed unexpectedly", { cause }),
-      );
+      if (!this.#stop.signal.aborted) this.#note(toFault(cause, "a task failed unexpectedly"));
     });
     this.#tasks.add(settled);
     void settled.finally(() => this.#tasks.delete(settled));
   }
 
   #journalDirectory(): string {
-    return join(this.#parts.config.stateDirectory, "journals", this.uid);
+    return journalDirectoryOf(this.#parts.config, this.uid);
   }
 
   #throwIfFaulted(): void {
@@ -361,4 +461,8 @@ export class VolumeSession {
       throw new WeirError("not-found", "the volume is not attached here");
     return this.#opened;
   }
+}
+
+function toFault(cause: unknown, message: string): WeirError {
+  return cause instanceof WeirError ? cause : new WeirError("internal", message, { cause });
 }

@@ -23,7 +23,7 @@ beforeAll(prepareNative, PREPARE_MS);
 test("attached elsewhere it equals the committed position byte for byte", async () => {
   await using weir = await startWeir();
   await weir.command("create", "moved", "--size", String(BLOCKS * 4096));
-  await using store = openStore(weir.store, { clock: realClock, random: realRandom });
+  await using store = await openStore(weir.store, { clock: realClock, random: realRandom });
   const context = {
     store,
     clock: realClock,

@@ -22,6 +22,7 @@ const write = (uri: string, offset: number) =>
 
 test("the engine that attached later wins; the former one is fenced and answers EIO", async () => {
   expectLog(/may not write to the volume any more/u);
+  expectLog(/overtook was set aside/u);
   await using store = new MemoryStore({ clock: realClock });
   const context = {
     store,
@@ -45,6 +46,14 @@ test("the engine that attached later wins; the former one is fenced and answers 
   const status = (await second.host.status()).volumes[0];
   expect(status?.fault).toBeUndefined();
   expect(status?.committedEpoch).toBe(status?.epoch);
+  // Its node must get rid of it, and asked for again it serves what the other one left.
+  await first.detach("shared");
+  expect(await first.host.status()).toMatchObject({ volumes: [], waiting: [] });
+  await second.detach("shared");
+  const again = await first.attach("shared");
+  expect(again.strandedJournal).toBeDefined();
+  expect(again.fault).toBeUndefined();
+  await write(again.uri, 0);
 }, 120_000);
 
 test("a node that returns takes up what is still its own, and only that", async () => {

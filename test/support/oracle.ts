@@ -7,13 +7,13 @@ import { join } from "node:path";
 
 import { nativeFolder } from "../../hack/native-build.ts";
 
-export interface OracleRun {
+interface OracleRun {
   readonly status: "done" | "stopped" | "disconnected" | "stalled";
   readonly ops: number;
   readonly acked: number;
 }
 
-export interface OracleVerdict {
+interface OracleVerdict {
   readonly exitCode: number;
   readonly findings: readonly { readonly kind: string }[];
   readonly text: string;
@@ -35,19 +35,31 @@ export function makeOracleLog(): string {
   return join(makeFolder(), "log");
 }
 
+type Ended = OracleVerdict & Partial<OracleRun>;
+
 /** Runs `oracle COMMAND ...` to its end; its JSON line. */
 export async function oracle(
   command: "run" | "verify" | "plant",
   ...args: readonly string[]
-): Promise<OracleVerdict & Partial<OracleRun>> {
+): Promise<Ended> {
+  return startOracle(command, ...args).ended;
+}
+
+/** As `oracle`, for a run that is to go on until it is stopped. */
+export function startOracle(
+  command: "run" | "verify" | "plant",
+  ...args: readonly string[]
+): { readonly stop: () => void; readonly ended: Promise<Ended> } {
   const output = join(makeFolder(), "output");
   const target = openSync(output, "w");
   const child = spawn(join(nativeFolder("release"), "oracle"), [command, ...args], {
     stdio: ["ignore", target, "inherit"],
   });
   closeSync(target);
-  await once(child, "exit");
-  const text = readFileSync(output, "utf8");
-  const line: Partial<OracleRun> & { findings?: OracleVerdict["findings"] } = JSON.parse(text);
-  return { ...line, findings: line.findings ?? [], text, exitCode: child.exitCode ?? 1 };
+  const ended = once(child, "exit").then(() => {
+    const text = readFileSync(output, "utf8");
+    const line: Partial<OracleRun> & { findings?: OracleVerdict["findings"] } = JSON.parse(text);
+    return { ...line, findings: line.findings ?? [], text, exitCode: child.exitCode ?? 1 };
+  });
+  return { stop: () => void child.kill("SIGTERM"), ended };
 }

@@ -101,6 +101,26 @@ export class WeirNode implements AsyncDisposable {
     throw new Error(this.#engineStderr.trim());
   }
 
+  /**
+   * Starts an engine that takes over from the one that runs, and ends that one when it has; gives
+   * the new one's `ready` line. When it will not start, the former one runs on.
+   */
+  async takeOver(...args: readonly string[]): Promise<string> {
+    const former = this.#engine;
+    if (former === undefined) throw new Error("there is no engine to take over from");
+    let line: string;
+    try {
+      line = await this.serve("--take-over", ...args);
+    } catch (cause) {
+      this.#engine = former;
+      throw cause;
+    }
+    former.child.kill("SIGTERM");
+    await former.exit;
+    if (former.child.exitCode === 0) return line;
+    throw new Error(`the former engine ended with ${former.child.exitCode}`);
+  }
+
   /** What the last engine wrote on standard error. */
   get engineStderr(): string {
     return this.#engineStderr;

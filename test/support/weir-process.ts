@@ -9,6 +9,8 @@ export interface WeirProcessOptions {
   readonly store?: string;
   readonly config?: Readonly<Record<string, unknown>>;
   readonly env?: Readonly<Record<string, string>>;
+  /** Takes what the engines log. */
+  readonly engineLog?: { write(chunk: string): void };
 }
 
 /** Resolves when the engine takes commands. */
@@ -22,8 +24,12 @@ export class WeirProcess implements AsyncDisposable {
   readonly #node: WeirNode;
   readonly #configFile: string;
 
-  constructor({ store, config, env }: WeirProcessOptions) {
-    this.#node = new WeirNode({ storeUrl: store, ...(env === undefined ? {} : { env }) });
+  constructor({ store, config, env, engineLog }: WeirProcessOptions) {
+    this.#node = new WeirNode({
+      storeUrl: store,
+      ...(env === undefined ? {} : { env }),
+      ...(engineLog === undefined ? {} : { engineLog }),
+    });
     this.#configFile = join(this.#node.folder, "config.json");
     const journalBytes = 256 * 1024 * 1024;
     writeFileSync(this.#configFile, JSON.stringify({ journalBytes, ...config }));
@@ -49,6 +55,11 @@ export class WeirProcess implements AsyncDisposable {
   /** Starts the engine again; it takes commands, with every recorded volume recovered. */
   async start(): Promise<void> {
     await this.#node.serve("--config", this.#configFile);
+  }
+
+  /** Another engine takes over from the one that runs, which then ends. */
+  async takeOver(...args: readonly string[]): Promise<void> {
+    await this.#node.takeOver("--config", this.#configFile, ...args);
   }
 
   /** SIGKILL, and waits until it is gone. */

@@ -6,6 +6,7 @@ import type {
   TransportInfo,
   TransportRequest,
 } from "../../control/engine-api.ts";
+import { sentenceOf } from "../../handoff/report.ts";
 import type { OptionValues } from "../args.ts";
 import { needEngine } from "../cli.ts";
 import type { Command } from "../command.ts";
@@ -146,7 +147,8 @@ function deviceOf(transport: TransportInfo | null): string {
   return transport.kind === "nbd" ? transport.uri : transport.devicePath;
 }
 
-function statusText({ store, volumes, waiting, cache }: EngineStatus): readonly string[] {
+function statusText(status: EngineStatus): readonly string[] {
+  const { store, volumes, waiting, cache, handoff } = status;
   const reads = cache.ramHits + cache.fileHits + cache.misses;
   const hits =
     reads === 0 ? "unused" : `${Math.round((100 * (reads - cache.misses)) / reads)}% hits`;
@@ -158,6 +160,7 @@ function statusText({ store, volumes, waiting, cache }: EngineStatus): readonly 
       volumes.map((volume) => statusRow(volume)),
     ),
     ...waiting.map(({ name, fault }) => `${name} was not taken up again: ${fault.message}`),
+    ...(handoff === null ? [] : [`handoff: ${sentenceOf(handoff)}`]),
   ];
 }
 

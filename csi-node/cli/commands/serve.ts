@@ -1,14 +1,20 @@
-// Runs the engine of this node until a signal ends it.
+// Runs the engine of this node until a signal ends it, or another engine has taken over and a
+// signal ends what is left.
 import { controlSocketPath, isServed } from "../../control/control-socket.ts";
-import { ControlServer } from "../../control/control-server.ts";
 import type { EngineHost } from "../../engine/engine-host.ts";
-import { probeStore } from "../../../core/store/probe.ts";
-import { createLogger } from "../../../core/runtime/log.ts";
 import { WeirError } from "../../../core/runtime/errors.ts";
-import { openCliStore, type Cli } from "../cli.ts";
-import type { Command } from "../command.ts";
-import { startEngineHost } from "../engine-process.ts";
-import { lockState } from "../state-lock.ts";
+import type { Cli } from "../cli.ts";
+import type { Command, OptionSpecs } from "../command.ts";
+import { openNodeProcess, type NodeProcess } from "../node-process.ts";
+
+const IDLE_MS = 3_600_000;
+
+/** What an engine may use of the node. */
+export const SIZE_OPTIONS: OptionSpecs = {
+  "journal-size": { value: "SIZE", help: "journal of each volume (default 1GiB)" },
+  "cache-ram": { value: "SIZE", help: "clean cache in memory (default 64MiB)" },
+  "cache-disk": { value: "SIZE", help: "clean cache in the state directory (default 1GiB)" },
+};
 
 export const serve: Command = {
   name: "serve",
@@ -16,69 +22,72 @@ export const serve: Command = {
   details: [
     "Takes up every volume that an earlier engine of this node served, then prints one " +
       "`ready` line.",
+    "With --take-over it takes the volumes from the engine that serves, while they are in use; " +
+      "the other one then waits for its own end. With none there it starts as without.",
     "On a signal it lets go: ublk devices wait for the next engine, NBD clients are cut, " +
       "dirty data stays in the journals. A second signal ends --drain early.",
   ],
   arguments: [],
   options: {
-    "journal-size": { value: "SIZE", help: "journal of each volume (default 1GiB)" },
-    "cache-ram": { value: "SIZE", help: "clean cache in memory (default 64MiB)" },
-    "cache-disk": { value: "SIZE", help: "clean cache in the state directory (default 1GiB)" },
+    ...SIZE_OPTIONS,
+    "take-over": { help: "from the engine that serves here, if there is one" },
     drain: { help: "upload everything before it ends" },
   },
   examples: [
     "weir serve --store s3://bucket/prefix --cache-disk 20G",
-    "weir serve --config engine.json",
+    "weir serve --take-over --config engine.json",
   ],
   async run({ cli, options }) {
-    const { engine: config } = cli.settings;
-    const socketPath = controlSocketPath(config.runDirectory);
-    await refuseSecond(socketPath);
-    await using store = await openCliStore(cli);
-    const log = createLogger({ level: "info", name: "engine", destination: cli.stderr });
-    await probeStore(store, cli);
-    await using _lock = await lockState(config.stateDirectory);
-    const host = startEngineHost(cli, { store, log, config });
-    try {
-      const { random } = cli;
-      await host.recover({ signal: cli.signal });
-      const server = await ControlServer.listen({ engine: host, socketPath, random, log });
-      try {
-        await announce(cli, { host, socketPath });
-        await host.keepRecovering({ signal: cli.signal });
-        cli.out.note("ending");
-      } finally {
-        await server.close();
-      }
-      if (options.flag("drain")) await drain(cli, host);
-    } finally {
-      await host.close();
+    const socketPath = controlSocketPath(cli.settings.engine.runDirectory);
+    const takeOver = options.flag("take-over");
+    if (!takeOver) await refuseSecond(socketPath);
+    await using opened = await openNodeProcess(cli);
+    const { node, host } = opened;
+    await node.start({ takeOver, signal: cli.signal });
+    await announce(cli, opened, socketPath);
+    if ((await node.serve(cli.signal)) === "handed-over") {
+      cli.out.note("handed over: waiting for a signal to end");
+      await idle(cli);
+      return;
     }
+    cli.out.note("ending");
+    await node.closeSockets();
+    if (options.flag("drain") && node.state !== "idle") await drain(cli, host);
   },
 };
+
+/** Nothing open keeps the process any more; if it ended, kubelet would start it anew. */
+async function idle({ clock, signal }: Cli): Promise<void> {
+  while (!signal.aborted) await clock.sleep(IDLE_MS, signal).catch(() => undefined);
+}
 
 /** Before the journals are touched; ControlServer.listen looks again when it takes the name. */
 async function refuseSecond(socketPath: string): Promise<void> {
   if (!(await isServed(socketPath))) return;
   throw new WeirError(
     "in-use",
-    "another engine serves here: stop it first, or give this one its own --run and --state",
+    "another engine serves here: take over from it with --take-over, stop it first, or give this " +
+      "one its own --run and --state",
     { details: { socket: socketPath } },
   );
 }
 
-async function announce(
-  cli: Cli,
-  found: { readonly host: EngineHost; readonly socketPath: string },
-): Promise<void> {
-  const { host, socketPath } = found;
-  const { store, volumes, waiting } = await host.status();
+async function announce(cli: Cli, opened: NodeProcess, socketPath: string): Promise<void> {
+  const { host, node } = opened;
+  const { store, volumes, waiting, handoff } = await host.status();
   const failed = waiting.map(({ name }) => name);
   const names = volumes.map(({ name }) => name);
   const lost = failed.length === 0 ? "" : ` failed=${failed.join(",")}`;
+  const { generation } = node;
   cli.out.result({
-    json: { ready: true, pid: process.pid, store, control: socketPath, volumes: names, failed },
-    text: [`ready store=${store} control=${socketPath} volumes=${names.length}${lost}`],
+    json: {
+      ...{ ready: true, pid: process.pid, store, control: socketPath, volumes: names, failed },
+      ...{ generation, handoff },
+    },
+    text: [
+      `ready store=${store} control=${socketPath} volumes=${names.length} ` +
+        `generation=${generation}${lost}`,
+    ],
   });
 }
 
