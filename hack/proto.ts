@@ -1,22 +1,19 @@
 // hack/run proto: generates core/csi/generated from the pinned protocol files of CSI and of
-// kubelet's plugin registration. The files come out of Go modules, whose content Go's checksum
-// pins; with --check only says whether what is checked in is what would be generated.
+// kubelet's plugin registration, for the RPCs named here. The files come out of Go modules, whose
+// content Go's checksum pins; with --check only says whether what is checked in is what would be
+// generated.
 import { createHash } from "node:crypto";
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
+import { fromBinary } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { z } from "zod";
 import { checkout } from "./places.ts";
 import { ensurePackages } from "./packages.ts";
 import { outputOf } from "./program.ts";
+import { typescriptOf } from "./proto-typescript.ts";
 
 const sources = [
   {
@@ -24,88 +21,82 @@ const sources = [
     sum: "h1:6ja3nYoACisewTPAAZkJ1pbf4+1ehhvt9Z/nYgWGHGw=",
     path: "csi.proto",
     name: "csi.proto",
+    /** What is not named answers UNIMPLEMENTED. */
+    services: {
+      Identity: ["GetPluginInfo", "GetPluginCapabilities", "Probe"],
+      Controller: [
+        ...["CreateVolume", "DeleteVolume", "ControllerPublishVolume", "ControllerUnpublishVolume"],
+        ...["ValidateVolumeCapabilities", "ListVolumes", "ControllerGetVolume"],
+        ...["ControllerExpandVolume", "ControllerGetCapabilities"],
+        ...["CreateSnapshot", "DeleteSnapshot", "ListSnapshots", "GetSnapshot"],
+      ],
+      Node: [
+        ...["NodeStageVolume", "NodeUnstageVolume", "NodePublishVolume", "NodeUnpublishVolume"],
+        ...["NodeGetVolumeStats", "NodeExpandVolume", "NodeGetCapabilities", "NodeGetInfo"],
+      ],
+    },
+    /** A volume can be attached to any node. */
+    omitted: [".csi.v1.Topology", ".csi.v1.TopologyRequirement"],
   },
   {
     module: "k8s.io/kubelet@v0.36.3",
     sum: "h1:dRzEnhHk35Opy6wjWR4YBcN5RI9lB2npUY37TghFuPU=",
     path: "pkg/apis/pluginregistration/v1/api.proto",
     name: "pluginregistration.proto",
+    services: { Registration: ["GetInfo", "NotifyRegistrationStatus"] },
+    omitted: [],
   },
 ] as const;
-
-const options = [
-  "outputServices=grpc-js",
-  "env=node",
-  "esModuleInterop=true",
-  "importSuffix=.ts",
-  // Bytes of a volume do not fit into a number of JavaScript in general.
-  "forceLong=bigint",
-  "oneof=unions-value",
-  "enumsAsLiterals=true",
-  "useOptionals=none",
-  "useExactTypes=false",
-  "outputJsonMethods=false",
-  "comments=false",
-  "annotateFilesWithVersion=false",
-];
-
-/** Only csi.proto's own options need it, and they are not generated. */
-const unused = "google/protobuf/descriptor.ts";
 
 const target = join(checkout, "core", "csi", "generated");
 const check = process.argv.includes("--check");
 await ensurePackages(["proto"]);
-const work = mkdtempSync(join(tmpdir(), "weir-proto-"));
-try {
-  const files = await generate(work);
-  if (check) {
-    const different = [...files].filter(([path, text]) => text !== current(path));
-    for (const [path] of different) {
-      console.log(`core/csi/generated/${path} is not what hack/run proto generates`);
-    }
-    process.exitCode = different.length > 0 ? 1 : 0;
-  } else {
-    rmSync(target, { recursive: true, force: true });
-    for (const [path, text] of files) {
-      mkdirSync(dirname(join(target, path)), { recursive: true });
-      writeFileSync(join(target, path), text);
-    }
+const files = await generate();
+if (check) {
+  const present = readdirSync(target).filter((name) => !files.has(name));
+  const different = [...files].filter(([name, text]) => text !== current(name));
+  for (const name of [...present, ...different.map(([name]) => name)]) {
+    console.log(`core/csi/generated/${name} is not what hack/run proto generates`);
   }
-} finally {
-  rmSync(work, { recursive: true });
+  process.exitCode = present.length + different.length > 0 ? 1 : 0;
+} else {
+  rmSync(target, { recursive: true, force: true });
+  mkdirSync(target);
+  for (const [name, text] of files) writeFileSync(join(target, name), text);
 }
 
-/** The text of each generated file by its path below the target. */
-async function generate(folder: string): Promise<Map<string, string>> {
-  const [input, output] = [join(folder, "in"), join(folder, "out")];
-  for (const path of [input, output]) {
-    mkdirSync(path);
+/** The text of each generated file by its name. */
+async function generate(): Promise<Map<string, string>> {
+  const folder = mkdtempSync(join(tmpdir(), "weir-proto-"));
+  try {
+    const files = new Map<string, string>();
+    for (const source of sources) {
+      const path = join(folder, source.name);
+      copyFileSync(join(await moduleFolder(source), source.path), path);
+      const file = await descriptorOf(path, folder);
+      const digest = createHash("sha256").update(readFileSync(path)).digest("hex");
+      const text = [
+        `// Generated by hack/proto.ts from ${source.name} of`,
+        `// ${source.module},`,
+        `// SHA-256 ${digest}. Do not edit.`,
+        typescriptOf({ ...source, file }),
+      ];
+      files.set(source.name.replace(/proto$/u, "ts"), text.join("\n"));
+    }
+    return files;
+  } finally {
+    rmSync(folder, { recursive: true });
   }
-  for (const source of sources) {
-    copyFileSync(join(await moduleFolder(source), source.path), join(input, source.name));
-  }
-  await outputOf([
-    "protoc",
-    `--plugin=protoc-gen-ts_proto=${join(checkout, "node_modules/.bin/protoc-gen-ts_proto")}`,
-    ...["-I", input, "-I", "/usr/include"],
-    ...[`--ts_proto_out=${output}`, `--ts_proto_opt=${options.join(",")}`],
-    ...sources.map(({ name }) => join(input, name)),
-  ]);
-  const paths = readdirSync(output, { recursive: true, encoding: "utf8" })
-    .filter((path) => path.endsWith(".ts") && path !== unused)
-    .toSorted();
-  const files = new Map(paths.map((path) => [path, readFileSync(join(output, path), "utf8")]));
-  const heads = sources.map(({ name, module }) => {
-    const digest = createHash("sha256")
-      .update(readFileSync(join(input, name)))
-      .digest("hex");
-    return `// ${name}: ${module}, sha256 ${digest}`;
-  });
-  files.set(
-    "secret-fields.ts",
-    secretFields(readFileSync(join(input, "csi.proto"), "utf8"), heads),
-  );
-  return files;
+}
+
+async function descriptorOf(path: string, folder: string) {
+  const output = `${path}.descriptor`;
+  const places = ["-I", folder, "-I", "/usr/include"];
+  await outputOf(["protoc", ...places, `--descriptor_set_out=${output}`, path]);
+  const { file } = fromBinary(FileDescriptorSetSchema, readFileSync(output));
+  const [only] = file;
+  if (only === undefined) throw new Error(`protoc found nothing in ${path}`);
+  return only;
 }
 
 /** Go checks the download against the sum it has on record; this checks that sum is ours. */
@@ -122,27 +113,9 @@ async function moduleFolder({ module, sum }: (typeof sources)[number]): Promise<
   return found.Dir;
 }
 
-/** The protocol marks its secret fields by an option, which the generated messages leave out. */
-function secretFields(proto: string, heads: readonly string[]): string {
-  const marked = proto.matchAll(/(\w+) = \d+\s*\[[^\]]*\(csi_secret\) = true/gu);
-  const names = [...new Set([...marked].map(([, name = ""]) => camelCase(name)))].toSorted();
-  return [
-    "// Code generated by hack/proto.ts. DO NOT EDIT.",
-    ...heads,
-    "",
-    "/** Fields of CSI messages that must never be logged. */",
-    `export const SECRET_FIELDS: ReadonlySet<string> = new Set(${JSON.stringify(names)});`,
-    "",
-  ].join("\n");
-}
-
-function camelCase(name: string): string {
-  return name.replaceAll(/_(\w)/gu, (_match, letter: string) => letter.toUpperCase());
-}
-
-function current(path: string): string | undefined {
+function current(name: string): string | undefined {
   try {
-    return readFileSync(join(target, path), "utf8");
+    return readFileSync(join(target, name), "utf8");
   } catch {
     return undefined;
   }

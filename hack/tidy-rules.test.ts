@@ -45,6 +45,7 @@ const right = [
   ["a long namespace", "native/a.cc", `namespace weir {\n${"x;\n".repeat(100)}}\n`],
   ["a title, and one in code", "README.md", "# One\n\n```\n# not a title\n```\n"],
   ["Kubernetes' field", "csi-node/a.ts", `${head}// metadata.generation\n`],
+  ["an owner's number", "csi-node/handoff/a.ts", `${head}// the next generation\n`],
   ["the system call", "native/a.cc", "x = fork();\n"],
   ["a loose end with a number", "core/a.ts", `${head}// TODO(#12): later\n`],
   ["packed data", "core/a.ts", `${head}// pack and unpack tightly packed data\n`],

@@ -7,9 +7,7 @@ import { sourceFiles } from "./sources.ts";
 import { untidyPlaces } from "./tidy-rules.ts";
 
 const binary = /\.(?:bin|png)$/u;
-/** Written by hack/proto.ts; the one place where size and layout are nobody's choice. */
-const generated = /^core\/csi\/generated\//u;
-const paths = (await sourceFiles()).filter((path) => !binary.test(path) && !generated.test(path));
+const paths = (await sourceFiles()).filter((path) => !binary.test(path));
 const places = paths.flatMap((path) =>
   untidyPlaces({ path, text: readFileSync(join(checkout, path), "utf8"), checkout }),
 );

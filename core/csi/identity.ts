@@ -4,14 +4,13 @@ import {
   IdentityService,
   PluginCapability_Service_Type as PluginService,
   PluginCapability_VolumeExpansion_Type as Expansion,
-  type IdentityServer,
 } from "./generated/csi.ts";
 import { rpcService, type RpcService } from "./rpc-service.ts";
 import { DRIVER } from "./driver.ts";
 import { VERSION } from "../runtime/version.ts";
 
 export function identityService(): RpcService {
-  return rpcService<IdentityServer>(IdentityService, {
+  return rpcService(IdentityService, {
     getPluginInfo: () => Promise.resolve({ name: DRIVER, vendorVersion: VERSION, manifest: {} }),
     getPluginCapabilities: () =>
       Promise.resolve(

@@ -4,6 +4,7 @@
 import {
   status,
   type handleUnaryCall,
+  type MethodDefinition,
   type sendUnaryData,
   type ServerUnaryCall,
   type ServiceDefinition,
@@ -13,7 +14,6 @@ import {
 import { FAULTS, WeirError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
 import type { Clock } from "../runtime/ports.ts";
-import { SECRET_FIELDS } from "./generated/secret-fields.ts";
 import { toRpcStatus } from "./grpc-status.ts";
 
 export interface RpcCall {
@@ -23,15 +23,9 @@ export interface RpcCall {
 
 type Unary<Request, Response> = (request: Request, call: RpcCall) => Promise<Response>;
 
-/** The methods of a generated server interface, without its index signature. */
-type MethodOf<Server> = keyof {
-  [
-    Name in keyof Server as string extends Name ? never : number extends Name ? never : Name
-  ]: Server[Name];
-};
-
-export type Handlers<Server> = {
-  readonly [Name in MethodOf<Server>]?: Server[Name] extends handleUnaryCall<
+/** Some or all of a service's RPCs. */
+export type Handlers<Service> = {
+  readonly [Name in keyof Service]?: Service[Name] extends MethodDefinition<
     infer Request,
     infer Response
   >
@@ -44,10 +38,10 @@ export interface RpcService {
   readonly handlers: Readonly<Record<string, Unary<unknown, unknown>>>;
 }
 
-/** `rpcService<NodeServer>(NodeService, { nodeStageVolume: async (request, call) => ... })`. */
-export function rpcService<Server>(
-  definition: ServiceDefinition,
-  handlers: Handlers<Server>,
+/** `rpcService(NodeService, { nodeStageVolume: async (request, call) => ... })`. */
+export function rpcService<Service extends ServiceDefinition>(
+  definition: Service,
+  handlers: Handlers<Service>,
 ): RpcService {
   return { definition, handlers: Object.fromEntries(Object.entries(handlers)) };
 }
@@ -153,10 +147,9 @@ const SUBJECTS: ReadonlySet<string> = new Set([
   ...["stagingTargetPath", "targetPath", "volumePath"],
 ]);
 
-/** The whole request without its secrets; bytes counts are bigint, which JSON does not know. */
-export function printable(request: unknown): string {
-  return JSON.stringify(request, (key, value: unknown) => {
-    if (SECRET_FIELDS.has(key)) return "[secret]";
-    return typeof value === "bigint" ? String(value) : value;
-  });
+/** Secrets are not in it: they are never read. Counts of bytes are bigint, unknown to JSON. */
+function printable(request: unknown): string {
+  return JSON.stringify(request, (_key, value: unknown) =>
+    typeof value === "bigint" ? String(value) : value,
+  );
 }

@@ -5,7 +5,6 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { KubeConfig } from "@kubernetes/client-node";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { FakeClock } from "../runtime/fake-clock.ts";
 import { SeededRandom } from "../runtime/seeded-random.ts";
@@ -14,7 +13,6 @@ import type { KubeEvent, WatchEvent } from "./kube-api.ts";
 import { WIDGET } from "./kube-contract.ts";
 import type { Widget } from "./kube-contract.ts";
 import { LEASE } from "./kinds.ts";
-import { loadKubeConfig } from "./kube-http.ts";
 
 interface Request {
   readonly method: string | undefined;
@@ -57,13 +55,10 @@ afterEach(async () => {
 });
 
 function open(address: string): ClientKube {
-  const config = new KubeConfig();
-  const cluster = { name: "c", server: address, skipTLSVerify: true };
-  config.loadFromClusterAndUser(cluster, { name: "u", token: "the-token" });
   return new ClientKube({
     clock,
     random: new SeededRandom(1),
-    config,
+    config: { server: address, tls: {}, token: { kind: "text", text: "the-token" } },
     userAgent: "weir-test/1",
     reportingController: "csi.weir.storage",
     reportingInstance: "pod-1",
@@ -418,8 +413,4 @@ test("a repetition of an event that is forgotten creates it again", async () => 
   };
   await kube.record({ ...event, series: { name: "v.1", count: 5 } }, call);
   expect(requests.map(({ method }) => method)).toEqual(["PATCH", "POST"]);
-});
-
-test("a kubeconfig that cannot be read says so", () => {
-  expect(() => loadKubeConfig("/nonexistent/config")).toThrow("the kubeconfig cannot be read");
 });

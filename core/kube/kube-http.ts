@@ -1,15 +1,15 @@
-// HTTP to an API server. Where the server is and how to prove who we are comes from
-// @kubernetes/client-node's KubeConfig, which also renews tokens; the requests are made here,
-// because that library's own calls know neither deadlines nor stalls.
+// HTTP to an API server, by Node's own client: each request with a deadline, each stream with one
+// for its next piece.
 
 import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { RequestOptions } from "node:https";
-import { KubeConfig } from "@kubernetes/client-node";
+import { readFile } from "node:fs/promises";
 import { WeirError } from "../runtime/errors.ts";
 import type { Clock } from "../runtime/ports.ts";
 import { abortReason, abortable } from "../runtime/timer-signals.ts";
+import type { KubeConfig } from "./kube-config.ts";
 
 /** From the start of a request to the last byte of its answer. */
 const ANSWER_DEADLINE_MS = 30_000;
@@ -19,6 +19,8 @@ const ANSWER_BYTES_MAX = 64 * 2 ** 20;
 const TCP_PROBE_MS = 30_000;
 /** Shorter than servers and load balancers keep an idle connection. */
 const IDLE_SOCKET_MS = 45_000;
+/** A pod's token is renewed minutes before its end. */
+const TOKEN_MAX_AGE_MS = 60_000;
 
 export interface HttpCall {
   readonly method: "GET" | "POST" | "PATCH" | "DELETE";
@@ -45,41 +47,23 @@ export interface KubeHttpOptions {
   readonly userAgent: string;
 }
 
-/** The kubeconfig file's, or, without one, that of the pod we run in. */
-export function loadKubeConfig(kubeconfigPath: string | undefined): KubeConfig {
-  const config = new KubeConfig();
-  try {
-    if (kubeconfigPath === undefined) config.loadFromCluster();
-    else config.loadFromFile(kubeconfigPath);
-  } catch (error) {
-    throw new WeirError("invalid-argument", "the kubeconfig cannot be read: check the file", {
-      details: { kubeconfigPath },
-      cause: error,
-    });
-  }
-  return config;
-}
-
 export class KubeHttp implements Disposable {
   readonly #options: KubeHttpOptions;
   readonly #server: URL;
-  readonly #agents = {
-    http: new HttpAgent({ keepAlive: true, timeout: IDLE_SOCKET_MS }),
-    https: new HttpsAgent({ keepAlive: true, timeout: IDLE_SOCKET_MS }),
-  };
+  readonly #agent: HttpAgent;
+  #token: { readonly text: string; readonly readAtMs: number } | undefined;
 
   constructor(options: KubeHttpOptions) {
-    const cluster = options.config.getCurrentCluster();
-    if (cluster === null) {
-      throw new WeirError("invalid-argument", "the kubeconfig names no cluster to talk to");
-    }
     this.#options = options;
-    this.#server = new URL(cluster.server);
+    const { server, tls } = options.config;
+    this.#server = new URL(server);
+    const kept = { keepAlive: true, timeout: IDLE_SOCKET_MS };
+    this.#agent =
+      this.#server.protocol === "http:" ? new HttpAgent(kept) : new HttpsAgent({ ...kept, ...tls });
   }
 
   [Symbol.dispose](): void {
-    this.#agents.http.destroy();
-    this.#agents.https.destroy();
+    this.#agent.destroy();
   }
 
   /** One request and its whole answer, whatever its status. */
@@ -118,9 +102,9 @@ export class KubeHttp implements Disposable {
   }
 
   async #attempt(call: HttpCall, signal: AbortSignal): Promise<Attempt> {
-    const options = await this.#requestOptions(call, signal);
+    const token = await abortable(this.#currentToken(), signal);
     const send = this.#server.protocol === "http:" ? httpRequest : httpsRequest;
-    const request = send(options);
+    const request = send(this.#requestOptions(call, token));
     request.on("socket", (socket) => socket.setKeepAlive(true, TCP_PROBE_MS));
     const onAbort = (): void => void request.destroy(abortReason(signal));
     signal.addEventListener("abort", onAbort, { once: true });
@@ -131,29 +115,35 @@ export class KubeHttp implements Disposable {
     }
   }
 
-  async #requestOptions(call: HttpCall, signal: AbortSignal): Promise<RequestOptions> {
-    const { config, userAgent } = this.#options;
+  async #currentToken(): Promise<string | undefined> {
+    const { clock, config } = this.#options;
+    const { token } = config;
+    if (token?.kind !== "file") return token?.text;
+    const nowMs = clock.monotonicMs();
+    if (this.#token === undefined || nowMs - this.#token.readAtMs >= TOKEN_MAX_AGE_MS) {
+      this.#token = { text: (await readFile(token.path, "utf8")).trim(), readAtMs: nowMs };
+    }
+    return this.#token.text;
+  }
+
+  #requestOptions(call: HttpCall, token: string | undefined): RequestOptions {
     const { body } = call;
-    const { hostname, port, pathname, protocol } = this.#server;
-    const options: RequestOptions = {
+    const { hostname, port, pathname } = this.#server;
+    return {
+      agent: this.#agent,
       method: call.method,
       host: hostname.replace(/^\[(.*)\]$/u, "$1"),
       port,
       path: `${pathname.replace(/\/$/u, "")}${call.path}`,
       headers: {
         accept: "application/json",
-        "user-agent": userAgent,
+        "user-agent": this.#options.userAgent,
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
         ...(body === undefined ? {} : { "content-type": body.contentType }),
         // Node would send the body of a DELETE without any length.
         ...(body === undefined ? {} : { "content-length": Buffer.byteLength(textOf(body)) }),
       },
     };
-    await abortable(config.applyToHTTPSOptions(options), signal);
-    // The library's agent opens a connection for each request; a proxy needs its own, though.
-    if (config.getCurrentCluster()?.proxyUrl === undefined) {
-      options.agent = protocol === "http:" ? this.#agents.http : this.#agents.https;
-    }
-    return options;
   }
 }
 

@@ -5,7 +5,7 @@
 import type { SnapshotUid, VolumeUid } from "../runtime/ids.ts";
 import { naming } from "./byte-fields.ts";
 import type { LogContext } from "./context.ts";
-import { getWhole, listAfter, listAll, mapParallel } from "./context.ts";
+import { getWhole, listAll, listBehind, mapParallel } from "./context.ts";
 import {
   expectKey,
   parseSnapshotKey,
@@ -38,7 +38,7 @@ export async function getSnapshot(
   return bytes === undefined ? undefined : naming(key, () => decodeSnapshotRecord(bytes));
 }
 
-/** All volumes in the order of their names: one LIST and one GET each, 16 at a time. */
+/** All volumes in the order of their names: at most one LIST and one GET each, 16 at a time. */
 export async function listVolumes(context: LogContext): Promise<readonly VolumeRecord[]> {
   const uids = await listVolumeUids(context);
   const records = await mapParallel(uids, (uid) => getVolume({ ...context, uid }));
@@ -62,16 +62,20 @@ export async function listVolumeUids(context: LogContext): Promise<readonly Volu
   return parts.flat();
 }
 
-/** A volume may hold a million objects, so the listing jumps from one volume to the next. */
+/**
+ * A page has many small volumes, or the beginning of one that may hold a million objects: so the
+ * listing jumps from a page's last volume to the next.
+ */
 async function listUidsBehind(context: LogContext, digit: string): Promise<readonly VolumeUid[]> {
-  const uids: VolumeUid[] = [];
+  const uids = new Set<VolumeUid>();
   const prefix = VOLUMES_PREFIX + digit;
   let after = "";
   for (;;) {
-    const next = await listAfter({ ...context, prefix, after });
-    if (next === undefined) return uids;
-    const uid = expectKey(parseVolumeOfKey(next.key), next.key);
-    uids.push(uid);
+    const page = await listBehind({ ...context, prefix, after });
+    for (const { key } of page) uids.add(expectKey(parseVolumeOfKey(key), key));
+    const last = page.at(-1);
+    if (last === undefined) return [...uids];
+    const uid = expectKey(parseVolumeOfKey(last.key), last.key);
     // "0" is the character behind "/": greater than every key of this volume, less than the next
     // one's.
     after = `${VOLUMES_PREFIX}${uid}0`;

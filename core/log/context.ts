@@ -6,6 +6,7 @@ import type { Clock, DeadlineSignal, Random } from "../runtime/ports.ts";
 import { checkAbort } from "../runtime/timer-signals.ts";
 import type { GetOutcome, ListedObject, ObjectStore } from "../store/object-store.ts";
 import type { ByteRange } from "../store/object-store.ts";
+import type { SnapshotRecord, VolumeRecord } from "./records.ts";
 
 export interface LogContext {
   readonly store: ObjectStore;
@@ -14,6 +15,14 @@ export interface LogContext {
   readonly signal: AbortSignal;
   /** How long one request may be repeated before the operation fails; 60 s when absent. */
   readonly patienceMs?: number;
+  /** Looks through the bucket for several operations at once; each for itself when absent. */
+  readonly scans?: RecordScans;
+}
+
+/** All records that were there when it was asked for them, and perhaps some of later. */
+export interface RecordScans {
+  volumes(signal: AbortSignal): Promise<readonly VolumeRecord[]>;
+  snapshots(signal: AbortSignal): Promise<readonly SnapshotRecord[]>;
 }
 
 const PATIENCE_MS = 60_000;
@@ -93,19 +102,22 @@ export async function deleteObject(options: LogContext & { readonly key: string 
 export async function listFirst(
   options: LogContext & { readonly prefix: string },
 ): Promise<ListedObject | undefined> {
-  return listAfter({ ...options, after: "" });
+  const page = await repeat(options, ({ store, signal }) =>
+    store.list(options.prefix, { signal, limit: 1 }),
+  );
+  return page.objects[0];
 }
 
-/** The first object of a prefix behind `after`. */
-export async function listAfter(
+/** Some objects of a prefix behind `after`, without a gap; none when none is left. */
+export async function listBehind(
   options: LogContext & { readonly prefix: string; readonly after: string },
-): Promise<ListedObject | undefined> {
+): Promise<readonly ListedObject[]> {
   const { prefix, after } = options;
   const behind = after === "" ? {} : { after };
   const page = await repeat(options, ({ store, signal }) =>
-    store.list(prefix, { signal, limit: 1, ...behind }),
+    store.list(prefix, { signal, limit: LIST_PAGE, ...behind }),
   );
-  return page.objects[0];
+  return page.objects;
 }
 
 /** Every object of a prefix, page by page. */

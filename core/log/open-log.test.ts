@@ -171,6 +171,26 @@ test("what lies behind a gap or a SEAL was never committed", async () => {
   expect((await readLog({ ...context, volume })).segments.length).toBe(2);
 });
 
+test("a reader that was told a position reads exactly to there, or not at all", async () => {
+  const context = memoryContext();
+  const volume = await newVolume(context);
+  const at = (epoch: number, seq: number) => ({ epoch: asEpoch(epoch), seq: asSeq(seq) });
+  await open(context, volume);
+  expect((await readLog({ ...context, volume, at: at(0, 0) })).newestEpoch).toBe(1);
+  await write(context, volume, 1, 3);
+  const keys = (await context.bucket.list("")).objects.map(({ key }) => key);
+  const found = await readLog({ ...context, volume, at: at(1, 3) });
+  expect(found.committed.position).toEqual(at(1, 3));
+  expect(found.segments.length).toBe(3);
+  for (const other of [at(0, 0), at(1, 2), at(1, 4), at(2, 1)]) {
+    await expect(readLog({ ...context, volume, at: other })).rejects.toMatchObject({
+      code: "aborted",
+    });
+  }
+  // No epoch, no SEAL: the log's writer does not notice.
+  expect((await context.bucket.list("")).objects.map(({ key }) => key)).toEqual(keys);
+});
+
 test("a writer that keeps writing is overtaken by more SEALs at once", async () => {
   const context = memoryContext();
   const volume = await newVolume(context);

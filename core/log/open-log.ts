@@ -89,15 +89,33 @@ export async function openLog(
   return { ...view, ...claim };
 }
 
-/** Reads a volume's log without changing anything: what is committed now, at least. */
+/**
+ * Reads a volume's log without changing anything: what is committed now, at least. `at`: exactly up
+ * to there, or `aborted`; for a reader that was told by the log's one writer, while that one writes
+ * nothing.
+ */
 export async function readLog(
-  options: LogContext & { readonly volume: VolumeUid },
+  options: LogContext & { readonly volume: VolumeUid; readonly at?: Position },
 ): Promise<ReadLog> {
   const found = await readStart(options);
   const view = await readBehind(options, found, ({ position }) =>
     readCommitted({ ...options, after: position }),
   );
+  const { at } = options;
+  if (at !== undefined) refuseOther(view.committed.position, at);
   return { ...view, newestEpoch: found.newestEpoch };
+}
+
+function refuseOther(found: Position, expected: Position): void {
+  if (comparePositions(found, expected) === 0) return;
+  throw new WeirError("aborted", "the log does not stand where its writer says: try again", {
+    details: {
+      foundEpoch: found.epoch,
+      foundSeq: found.seq,
+      epoch: expected.epoch,
+      seq: expected.seq,
+    },
+  });
 }
 
 /** A checkpoint and the position behind which this volume's own log goes on. */

@@ -176,7 +176,8 @@ async function checkCheckpoint(context: LogContext & NewSnapshot): Promise<void>
 }
 
 async function refuseWhileCloned(context: LogContext, snapshot: SnapshotRecord): Promise<void> {
-  const volumes = await listVolumes(context);
+  const { scans, signal } = context;
+  const volumes = await (scans?.volumes(signal) ?? listVolumes(context));
   const clone = volumes.find(({ parent }) => parent?.snapshot === snapshot.uid);
   if (clone === undefined) return;
   throw new WeirError("in-use", "clones of the snapshot share its data: delete them first", {

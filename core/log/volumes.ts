@@ -145,15 +145,15 @@ async function refuseUsedUid(context: LogContext, uid: VolumeUid): Promise<void>
 }
 
 async function refuseWhileNeeded(context: LogContext & { readonly uid: VolumeUid }): Promise<void> {
-  const { uid } = context;
-  const snapshots = await listSnapshots(context);
+  const { uid, scans, signal } = context;
+  const snapshots = await (scans?.snapshots(signal) ?? listSnapshots(context));
   const snapshot = snapshots.find((record) => record.volume === uid);
   if (snapshot !== undefined) {
     throw new WeirError("in-use", "the volume has snapshots: delete them first", {
       details: { uid, snapshot: snapshot.name },
     });
   }
-  const volumes = await listVolumes(context);
+  const volumes = await (scans?.volumes(signal) ?? listVolumes(context));
   const clone = volumes.find(({ parent }) => parent !== undefined && isFrom(parent, uid));
   if (clone !== undefined) {
     throw new WeirError("in-use", "clones of the volume share its data: delete them first", {

@@ -10,6 +10,11 @@ export function isoMicros(wallMs: number): string {
   return new Date(wallMs).toISOString().replace(/Z$/u, "000Z");
 }
 
+/** A time from outside, as an object that protocols have for it. */
+export function dateOf(wallMs: number): Date {
+  return new Date(wallMs);
+}
+
 /** The time that Kubernetes wrote; an invalid Date for what is no time. */
 export function parseIsoTime(text: string): Date {
   return new Date(text);

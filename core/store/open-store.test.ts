@@ -93,7 +93,7 @@ describe("a store's URL", () => {
 test("each kind of URL opens its store, which is labelled without parameters", async () => {
   const urls = ["memory:", "file:///var/lib/weir", "s3://bucket/a?region=eu-west-1"];
   for (const url of urls) {
-    await using store = openStore(url, ports);
+    await using store = await openStore(url, ports);
     expect(store.label).toBe(url.replace(/\?.*/u, ""));
   }
 });

@@ -12,7 +12,7 @@ import type { Clock, Random } from "../runtime/ports.ts";
 import { DirectoryStore } from "./directory-store.ts";
 import { MemoryStore } from "./memory-store.ts";
 import type { ObjectStore } from "./object-store.ts";
-import { type S3Credentials, S3Store } from "./s3-store.ts";
+import type { S3Credentials } from "./s3-store.ts";
 import { isKey } from "./store-arguments.ts";
 
 export type StoreLocation =
@@ -60,7 +60,8 @@ const S3Parameters = z
 
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/u;
 
-export function openStore(url: string, options: OpenStoreOptions): ObjectStore {
+/** Loads the client of S3, half of a program's start, only for who needs it. */
+export async function openStore(url: string, options: OpenStoreOptions): Promise<ObjectStore> {
   const { clock, random, credentials } = options;
   const location = parseStoreUrl(url);
   switch (location.kind) {
@@ -69,6 +70,7 @@ export function openStore(url: string, options: OpenStoreOptions): ObjectStore {
     case "directory":
       return new DirectoryStore({ root: location.path, clock, random });
     case "s3": {
+      const { S3Store } = await import("./s3-store.ts");
       const { bucket, prefix, endpoint, region } = location;
       return new S3Store({
         bucket,

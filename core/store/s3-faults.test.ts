@@ -22,6 +22,7 @@ describe("an S3 failure", () => {
     [answer("SomethingNew", 403), "store-denied", false],
     [answer("Unauthorized", 401), "store-denied", false],
     [answer("CredentialsProviderError"), "store-denied", false],
+    [new Error("Region is missing"), "invalid-argument", false],
     [answer("RequestTimeTooSkewed", 403), "store-unavailable", false],
     [answer("PermanentRedirect", 301), "invalid-argument", false],
     [answer("TemporaryRedirect", 307), "invalid-argument", false],

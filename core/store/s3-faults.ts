@@ -33,6 +33,9 @@ const UNAVAILABLE: Meaning = [
   "the S3 service gives no usable answer; it is tried again",
 ];
 
+/** The client's words: this error of its has no name. */
+const REGION_MISSING = "Region is missing";
+
 const MEANING_OF_NAME: Readonly<Record<string, Meaning>> = {
   NoSuchBucket: [
     "store-missing",
@@ -57,6 +60,10 @@ const MEANING_OF_NAME: Readonly<Record<string, Meaning>> = {
   QuotaExceeded: ["disk-full", "the bucket's quota is used up; raise it or free some space"],
   XMinioStorageFull: ["disk-full", "the S3 service has no space left; free some"],
   NotImplemented: UNSAFE,
+  [REGION_MISSING]: [
+    "invalid-argument",
+    "the bucket's region is not known; set `region` in the store's URL, or AWS_REGION",
+  ],
   PermanentRedirect: OTHER_REGION,
   AuthorizationHeaderMalformed: OTHER_REGION,
 };
@@ -77,13 +84,14 @@ export function s3Failure(error: unknown): S3Failure {
   const code = "code" in error && typeof error.code === "string" ? error.code : undefined;
   // Node gives an abort a code as well, but it is no errno.
   const errno = code === "ABORT_ERR" ? undefined : code;
-  return { name: error.name, status: statusOf(error), errno, cause: error };
+  const name = error.message === REGION_MISSING ? REGION_MISSING : error.name;
+  return { name, status: statusOf(error), errno, cause: error };
 }
 
 /** True when the request certainly changed nothing, so that a create need not be read back. */
 export function nothingLanded(failure: S3Failure): boolean {
   const { name, status, errno } = failure;
-  if (name === "CredentialsProviderError") return true;
+  if (name === "CredentialsProviderError" || name === REGION_MISSING) return true;
   if (status === undefined) return NEVER_SENT.has(errno ?? "") || isCertificateError(errno);
   // 400 covers bodies that were cut or damaged on the way; 408 and 429 ask for another try.
   return meaningOf(failure)[0] !== "store-unavailable" || (status >= 300 && status < 500);

@@ -66,7 +66,7 @@ const large = new Uint8Array(8 * 2 ** 20).fill(7);
 describe("a real S3 server", () => {
   test("passes the probe, and nothing is left of it", async () => {
     const url = server.storeUrl("probed");
-    await using store = openStore(url, {
+    await using store = await openStore(url, {
       clock: realClock,
       random: realRandom,
       credentials: credentialsOf(server),

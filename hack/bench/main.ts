@@ -1,36 +1,42 @@
-// npm run bench [-- --json FILE] [--only nbd,ublk] [--pairs 3] [--seconds 5] Measures Weir against
-// its bars, every ratio within this one run; exit status 1 when a row misses its bar.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+// npm run bench [-- --json FILE] [--only nbd,ublk,operator] [--pairs 3] [--seconds 5] Measures Weir
+// against its bars, every ratio within this one run; exit status 1 when a row misses its bar.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { buildNative } from "../native-build.ts";
 import { ensurePackages } from "../packages.ts";
 import { cache } from "../places.ts";
 import { benchNbd } from "./nbd.ts";
+import { benchOperator } from "./operator.ts";
 import { printTable, type Row } from "./rows.ts";
 import { benchUblk } from "./ublk.ts";
 
 const { values } = parseArgs({
   options: {
     json: { type: "string" },
-    only: { type: "string", default: "nbd,ublk" },
+    only: { type: "string", default: "nbd,ublk,operator" },
     pairs: { type: "string", default: "3" },
     seconds: { type: "string", default: "5" },
   },
 });
 
-await ensurePackages(["build", "disk", "vm"]);
-if (!(await buildNative("release", "inherit"))) process.exit(1);
+const groups = values.only.split(",");
+if (groups.some((group) => group !== "operator")) {
+  await ensurePackages(["build", "disk", "vm"]);
+  if (!(await buildNative("release", "inherit"))) process.exit(1);
+}
+mkdirSync(cache, { recursive: true });
 // Below the cache, not in /tmp: that may be in memory, and these figures are about a disk.
 const folder = mkdtempSync(join(cache, "bench-"));
 const options = { folder, pairs: Number(values.pairs), seconds: Number(values.seconds) };
 const rows: Row[] = [];
 try {
-  for (const group of values.only.split(",")) {
+  for (const group of groups) {
     console.error(`bench: ${group}`);
     if (group === "nbd") rows.push(...(await benchNbd(options)));
     else if (group === "ublk") rows.push(...(await benchUblk(options)));
-    else throw new Error(`there is no bench "${group}": choose nbd or ublk`);
+    else if (group === "operator") rows.push(...(await benchOperator(options)));
+    else throw new Error(`there is no bench "${group}": choose nbd, ublk or operator`);
   }
 } finally {
   rmSync(folder, { recursive: true, force: true });

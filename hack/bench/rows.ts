@@ -18,6 +18,10 @@ export function atLeast(name: string, value: number, unit: string, bar: number):
   return { name, value: rounded(value), unit, bar: `>= ${bar}`, ok: value >= bar };
 }
 
+export function atMost(name: string, value: number, unit: string, bar: number): Row {
+  return { name, value: rounded(value), unit, bar: `<= ${bar}`, ok: value <= bar };
+}
+
 export function printTable(rows: readonly Row[]): void {
   const width = Math.max(...rows.map((row) => row.name.length));
   for (const { name, value, unit, bar, ok } of rows) {

@@ -42,10 +42,11 @@ kubectl apply -f hack/kind/s3.yaml
 kubectl --namespace weir-system rollout status deployment/s3 --timeout 5m
 
 # One node needs one operator.
+store="s3://weir/kind?endpoint=http://s3.weir-system:7070&insecure=true&region=us-east-1"
 helm upgrade --install weir charts/weir --namespace weir-system --wait --timeout 5m \
   --set image.tag=dev \
   --set controller.replicaCount=1 \
   --set "sidecars.registry=$registry" \
   --set store.existingSecret=s3 \
-  --set-string 'store.url=s3://weir/kind?endpoint=http://s3.weir-system:7070&insecure=true'
+  --set-string "store.url=$store"
 echo "Weir runs: helm test weir --namespace weir-system"

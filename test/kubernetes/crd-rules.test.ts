@@ -1,16 +1,12 @@
 // Goal: what the CRDs allow and refuse, with the words that a person reads. Only a real API server
 // knows CEL, its cost and the structure it asks for, so this runs on one. Method: a table, applied
 // in order; each refusal must carry its reason, so that no rule stands in for another.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { parse } from "yaml";
 import { z } from "zod";
 import { ClientKube } from "../../core/kube/client-kube.ts";
 import { defineKind, MetadataSchema } from "../../core/kube/kind.ts";
 import { realClock, realRandom } from "../../core/runtime/real-ports.ts";
-import { checkout } from "../../hack/places.ts";
+import { installCrds } from "../support/install-crds.ts";
 import { startKubeApiServer, type KubeApiServer } from "../support/kube-apiserver.ts";
 
 interface CrdCase {
@@ -89,14 +85,6 @@ const crdCases: readonly CrdCase[] = [
 
 const call = { signal: new AbortController().signal };
 const anyObject = z.looseObject({ metadata: MetadataSchema });
-const crd = defineKind({
-  group: "apiextensions.k8s.io",
-  version: "v1",
-  kind: "CustomResourceDefinition",
-  plural: "customresourcedefinitions",
-  namespaced: false,
-  schema: anyObject,
-});
 const weir = { group: "weir.storage", version: "v1alpha1", namespaced: false, schema: anyObject };
 const kinds = {
   Volume: defineKind({ ...weir, kind: "Volume", plural: "volumes" }),
@@ -115,19 +103,7 @@ beforeAll(async () => {
     reportingController: "csi.weir.storage",
     reportingInstance: "test",
   });
-  for (const file of ["volumes.yaml", "snapshots.yaml"]) {
-    const text = readFileSync(join(checkout, "crds", file), "utf8");
-    expect(await kube.create(crd, z.looseObject({}).parse(parse(text)), call)).toMatchObject({
-      kind: "created",
-    });
-  }
-  for (const kind of Object.values(kinds)) {
-    for (;;) {
-      const listed = await kube.list(kind, {}, call).catch(() => undefined);
-      if (listed !== undefined) break;
-      await sleep(50);
-    }
-  }
+  await installCrds(kube);
 }, 120_000);
 
 afterAll(async () => {

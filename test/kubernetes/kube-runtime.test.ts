@@ -164,6 +164,8 @@ test("equal events are one object with a count", async () => {
 
 /** What the relay does with the server's answers. */
 let link: "up" | "cut" | "silent";
+/** Pieces of answers that were dropped. */
+let swallowedCount = 0;
 let sizeCount = 0;
 
 beforeEach(() => {
@@ -179,7 +181,13 @@ interface Followed extends AsyncDisposable {
 async function follow(): Promise<Followed> {
   const stack = new AsyncDisposableStack();
   const verdicts = { up: "pass", cut: "cut", silent: "drop" } as const;
-  const rules = { toClient: () => verdicts[link], toServer: () => verdicts[link] };
+  const rules = {
+    toServer: () => verdicts[link],
+    toClient: () => {
+      if (link === "silent") swallowedCount += 1;
+      return verdicts[link];
+    },
+  };
   const proxy = stack.use(await startTcpProxy(server.port, rules));
   const clock = new FakeClock();
   const api = stack.use(clientOf(clock, proxy.port));
@@ -238,9 +246,12 @@ test("connections cut again and again cost no change", async () => {
 test("a connection that goes silent is given up, and what it swallowed is found", async () => {
   expectLog(/watching widgets failed/u);
   await using followed = await follow();
+  // After this the watch is there, and not only asked for.
+  await write("heard");
+  await caughtUp(followed, 0);
   link = "silent";
   const size = await write("swallowed");
-  await sleep(200);
+  await eventually("the news is swallowed", () => swallowedCount > 0);
   expect(followed.reflector.get("swallowed")).toBeUndefined();
   link = "up";
   // Before the watch's own time is over, nothing tells a silent connection from a quiet one.

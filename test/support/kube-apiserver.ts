@@ -6,12 +6,12 @@ import { once } from "node:events";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { writeFileSync } from "node:fs";
 import { request } from "node:https";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { KubeConfig } from "@kubernetes/client-node";
+import type { KubeConfig } from "../../core/kube/kube-config.ts";
 import { goTools } from "../../hack/tools/go-tool.ts";
+import { freePort } from "./free-port.ts";
 
 const START_TIMEOUT_MS = 90_000;
 const STOP_TIMEOUT_MS = 10_000;
@@ -20,6 +20,8 @@ export interface KubeApiServer extends AsyncDisposable {
   readonly port: number;
   /** For the server itself, or for a relay to it on another port of loopback. */
   config(port?: number): KubeConfig;
+  /** The same as a file for other programs, for the server or for a relay at another address. */
+  kubeconfig(address?: string): string;
   /** Ends the API server and starts it anew on the same data: its memory of changes is gone. */
   restart(): Promise<void>;
 }
@@ -66,12 +68,23 @@ class Server implements KubeApiServer {
   }
 
   config(port: number = this.port): KubeConfig {
-    const config = new KubeConfig();
-    const server = `https://127.0.0.1:${port}`;
-    const caData = readFileSync(this.#certificate).toString("base64");
-    const cluster = { name: "test", server, caData, skipTLSVerify: false };
-    config.loadFromClusterAndUser(cluster, { name: "admin", token: this.#token });
-    return config;
+    return {
+      server: `https://127.0.0.1:${port}`,
+      tls: { ca: readFileSync(this.#certificate) },
+      token: { kind: "text", text: this.#token },
+    };
+  }
+
+  kubeconfig(address?: string): string {
+    const { server, tls } = this.config();
+    const ca = { "certificate-authority-data": Buffer.from(String(tls.ca)).toString("base64") };
+    const cluster = address === undefined ? { server, ...ca } : { server: address };
+    return JSON.stringify({
+      ...{ apiVersion: "v1", kind: "Config", "current-context": "test" },
+      clusters: [{ name: "test", cluster }],
+      users: [{ name: "admin", user: { token: this.#token } }],
+      contexts: [{ name: "test", context: { cluster: "test", user: "admin" } }],
+    });
   }
 
   async start(): Promise<void> {
@@ -128,6 +141,7 @@ class Server implements KubeApiServer {
       `--cert-dir=${this.#file("certificates")}`,
       "--service-cluster-ip-range=10.0.0.0/24",
       ...[`--token-auth-file=${this.#file("tokens.csv")}`, "--authorization-mode=RBAC"],
+      "--allow-privileged=true",
       "--service-account-issuer=https://kubernetes.default.svc",
       `--service-account-key-file=${this.#file("key")}`,
       `--service-account-signing-key-file=${this.#file("key")}`,
@@ -164,15 +178,6 @@ class Server implements KubeApiServer {
   #file(name: string): string {
     return join(this.#folder, name);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  if (address === null || typeof address === "string") throw new Error("no port was given");
-  return address.port;
 }
 
 async function stop(child: ChildProcess | undefined): Promise<void> {

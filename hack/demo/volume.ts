@@ -1,8 +1,7 @@
-// npm run demo: the story of one volume on this machine, told with the real `weir` command over
-// NBD. The bucket is a directory, the data a real ext4 file system. Every step verifies what it
-// claims; the exit status is 0 only when all of them held. Nothing is left behind.
-import { readdirSync, statSync } from "node:fs";
-import { join, relative } from "node:path";
+// The story of one volume on this machine, told with the real `weir` command over NBD. The bucket
+// is a directory, the data a real ext4 file system. Every step verifies what it claims. Nothing is
+// left behind.
+import { join } from "node:path";
 import {
   deviceBytes,
   hashDevice,
@@ -11,41 +10,18 @@ import {
   readDevice,
   WeirNode,
   writeDevice,
-} from "../test/support/weir-node.ts";
-import { buildNative } from "./native-build.ts";
-import { ensurePackages } from "./packages.ts";
-import { checkout } from "./places.ts";
-import { outputOf } from "./program.ts";
+} from "../../test/support/weir-node.ts";
+import { buildNative } from "../native-build.ts";
+import { ensurePackages } from "../packages.ts";
+import { checkout } from "../places.ts";
+import { outputOf } from "../program.ts";
+import { bucketObjects, showBucket } from "./bucket.ts";
+import { mustEqual, Story } from "./story.ts";
 
 const MIB = 1024 ** 2;
 const VOLUME_BYTES = 64 * MIB;
 
-interface Done {
-  readonly title: string;
-  readonly found: string;
-  readonly seconds: number;
-}
-
-const done: Done[] = [];
-
-/** Runs one step; a step that does not hold throws, and the demo ends there. */
-async function step<T extends { readonly found: string }>(
-  title: string,
-  act: () => Promise<T>,
-): Promise<T> {
-  console.log(`\n${done.length + 1}. ${title}`);
-  const startMs = performance.now();
-  const result = await act();
-  const seconds = (performance.now() - startMs) / 1000;
-  done.push({ title, found: result.found, seconds });
-  console.log(`   ok, ${seconds.toFixed(1)} s: ${result.found}`);
-  return result;
-}
-
-function mustEqual(found: string | number, wanted: string | number, what: string): void {
-  if (found === wanted) return;
-  throw new Error(`${what}: found ${found}, wanted ${wanted}`);
-}
+const story = new Story();
 
 /** Shows each command before it runs, as a user would type it. */
 function weir(node: WeirNode, ...args: readonly string[]): Promise<string> {
@@ -73,7 +49,7 @@ async function tellStory(node: WeirNode): Promise<void> {
   await crash(node, uri);
   await loseNode(node, original);
   await grow(node);
-  await step("Look at what lies in the bucket", async () => {
+  await story.step("Look at what lies in the bucket", async () => {
     for (const name of ["data", "copy"]) await weir(node, "detach", name);
     await node.stop();
     const now = bucketObjects(node.storeFolder);
@@ -84,18 +60,18 @@ async function tellStory(node: WeirNode): Promise<void> {
 }
 
 async function begin(node: WeirNode): Promise<{ uri: string; original: string }> {
-  await step("Check the store and create a volume", async () => {
+  await story.step("Check the store and create a volume", async () => {
     const steps = (await weir(node, "probe")).split("\n");
     await weir(node, "create", "data", "--size", `${VOLUME_BYTES / MIB}MiB`);
     return { found: `${steps.length} checks of the store passed` };
   });
-  const { uri } = await step("Start the engine and attach the volume over NBD", async () => {
+  const { uri } = await story.step("Start the engine and attach the volume over NBD", async () => {
     await serve(node);
     const attached = await weir(node, "attach", "data");
     mustEqual(await deviceBytes(attached), VOLUME_BYTES, "the device's size");
     return { uri: attached, found: attached };
   });
-  const { original } = await step("Write an ext4 file system and read it back", async () => {
+  const { original } = await story.step("Write an ext4 file system and read it back", async () => {
     const { file, hash } = await makeFileSystem(node);
     await writeDevice(uri, file);
     mustEqual(await hashDevice(uri), hash, "SHA-256 of the device");
@@ -108,7 +84,7 @@ async function snapshotAndClone(
   node: WeirNode,
   volume: { readonly uri: string; readonly original: string },
 ): Promise<void> {
-  await step("Take a snapshot and destroy the volume's contents", async () => {
+  await story.step("Take a snapshot and destroy the volume's contents", async () => {
     await weir(node, "snapshot", "data", "monday");
     const noise = join(node.folder, "noise");
     const hash = await makeImage({ file: noise, sizeBytes: VOLUME_BYTES, seed: 1 });
@@ -116,7 +92,7 @@ async function snapshotAndClone(
     mustEqual(await hashDevice(volume.uri), hash, "SHA-256 of the overwritten device");
     return { found: "the volume holds other bytes now" };
   });
-  await step("Clone the snapshot: the file system is there", async () => {
+  await story.step("Clone the snapshot: the file system is there", async () => {
     await weir(node, "clone", "monday", "copy");
     const copy = await weir(node, "attach", "copy");
     mustEqual(await hashDevice(copy), volume.original, "SHA-256 of the clone");
@@ -128,7 +104,7 @@ async function snapshotAndClone(
 }
 
 async function crash(node: WeirNode, uri: string): Promise<void> {
-  await step("Kill the engine with SIGKILL right after a flush", async () => {
+  await story.step("Kill the engine with SIGKILL right after a flush", async () => {
     const file = join(node.folder, "late");
     await makeImage({ file, sizeBytes: 2 * MIB, seed: 2 });
     await writeDevice(uri, file);
@@ -143,7 +119,7 @@ async function crash(node: WeirNode, uri: string): Promise<void> {
 }
 
 async function loseNode(node: WeirNode, original: string): Promise<void> {
-  await step("Lose the node and all its disks, and attach elsewhere", async () => {
+  await story.step("Lose the node and all its disks, and attach elsewhere", async () => {
     await weir(node, "detach", "data");
     const uri = await weir(node, "attach", "data", "--durability", "s3");
     const file = join(node.folder, "last");
@@ -161,56 +137,12 @@ async function loseNode(node: WeirNode, original: string): Promise<void> {
 }
 
 async function grow(node: WeirNode): Promise<void> {
-  await step("Grow the volume while it is attached", async () => {
+  await story.step("Grow the volume while it is attached", async () => {
     await weir(node, "grow", "data", "--size", `${(2 * VOLUME_BYTES) / MIB}MiB`);
     const uri = await weir(node, "attach", "data");
     mustEqual(await deviceBytes(uri), 2 * VOLUME_BYTES, "the device's size");
     return { found: `${(2 * VOLUME_BYTES) / MIB} MiB on the device` };
   });
-}
-
-/** Every object with what would change if it were written again. */
-function bucketObjects(folder: string): ReadonlyMap<string, string> {
-  const files = readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name))
-    .toSorted();
-  return new Map(
-    files.map((file) => {
-      const { ino, size, mtimeMs } = statSync(file);
-      return [relative(folder, file), `inode ${ino}, ${size} bytes, written ${mtimeMs}`];
-    }),
-  );
-}
-
-/** Objects and bytes of each kind. */
-function showBucket(folder: string, paths: Iterable<string>): void {
-  const kinds = new Map<string, { count: number; bytes: number }>();
-  for (const path of paths) {
-    const kind = /(?:^|\/)(log|checkpoints|epochs|snapshots|names)\//u.exec(path)?.[1];
-    const name = kind ?? "volume.json";
-    const seen = kinds.get(name) ?? { count: 0, bytes: 0 };
-    const bytes = seen.bytes + statSync(join(folder, path)).size;
-    kinds.set(name, { count: seen.count + 1, bytes });
-  }
-  for (const [kind, { count, bytes }] of kinds) {
-    const size = `${(bytes / 1024).toFixed(1)} KiB`;
-    console.log(`   ${kind.padEnd(12)} ${String(count).padStart(4)} objects ${size.padStart(14)}`);
-  }
-}
-
-function showTable(failure: Error | undefined): void {
-  const width = Math.max(4, ...done.map(({ title }) => title.length));
-  console.log(`\n${"step".padEnd(width + 4)}  seconds  verified`);
-  for (const [index, { title, seconds, found }] of done.entries()) {
-    const name = `${String(index + 1).padStart(2)}. ${title.padEnd(width)}`;
-    console.log(`${name}  ${seconds.toFixed(1).padStart(7)}  ${found}`);
-  }
-  if (failure === undefined) {
-    console.log(`\nAll ${done.length} steps were verified.`);
-    return;
-  }
-  console.log(`\nThe demo failed in step ${done.length + 1}: ${failure.message}`);
 }
 
 /** WEIR_ADDON names an engine that was built elsewhere. */
@@ -222,18 +154,15 @@ async function build(): Promise<{ found: string }> {
   return { found: "native/build/release/weir.node" };
 }
 
-async function main(): Promise<number> {
-  let failure: Error | undefined;
+export async function tellVolumeStory(): Promise<number> {
   await using node = new WeirNode();
-  try {
-    await step("Build the engine", build);
-    await tellStory(node);
-  } catch (cause) {
-    failure = cause instanceof Error ? cause : new Error("unknown", { cause });
-    if (node.engineStderr !== "") console.error(node.engineStderr);
-  }
-  showTable(failure);
-  return failure === undefined ? 0 : 1;
+  return await story.tell(async () => {
+    try {
+      await story.step("Build the engine", build);
+      await tellStory(node);
+    } catch (cause) {
+      if (node.engineStderr !== "") console.error(node.engineStderr);
+      throw cause;
+    }
+  });
 }
-
-process.exitCode = await main();
