@@ -29,13 +29,23 @@ function open() {
   return { inner, store, backend, told };
 }
 
+const { signal } = new AbortController();
+
 test("before the probe it may not be used, afterwards it may, and nothing is left", async () => {
   const { inner, backend, told } = open();
-  expect(() => backend.check()).toThrow(expect.objectContaining({ code: "store-unavailable" }));
-  await clock.runUntil(backend.run(new AbortController().signal));
-  backend.check();
+  const early = clock.runUntil(backend.check(signal));
+  await expect(early).rejects.toMatchObject({ code: "store-unavailable" });
+  await clock.runUntil(backend.run(signal));
+  await backend.check(signal);
   expect(told).toEqual([undefined]);
   expect(inner.keys()).toEqual([]);
+});
+
+test("who asks before the first answer waits for it", async () => {
+  const { backend } = open();
+  const asking = backend.check(signal);
+  await clock.runUntil(backend.run(signal));
+  await expect(asking).resolves.toBeUndefined();
 });
 
 test("it is asked again until it passes, at most a minute apart", async () => {

@@ -5,12 +5,15 @@ import { WeirError } from "../core/runtime/errors.ts";
 import { logFault, type Logger } from "../core/runtime/log.ts";
 import type { Clock, Random } from "../core/runtime/ports.ts";
 import { backoffDelayMs } from "../core/runtime/retry.ts";
+import { abortable } from "../core/runtime/timer-signals.ts";
 import type { ObjectStore } from "../core/store/object-store.ts";
 import { probeStore } from "../core/store/probe.ts";
 
 const BACKOFF = { firstDelayMs: 1000, maxDelayMs: 60_000 };
 /** One attempt; a store that needs longer is as good as not there. */
 const PROBE_MS = 60_000;
+/** An operator that has just started need not refuse what it can do in a moment. */
+const FIRST_ANSWER_MS = 20_000;
 
 export interface BackendOptions {
   readonly store: ObjectStore;
@@ -22,6 +25,7 @@ export interface BackendOptions {
 export class Backend {
   readonly #options: BackendOptions;
   readonly #listeners = new Set<() => void>();
+  readonly #firstAnswer = Promise.withResolvers<void>();
   #fault: WeirError | undefined = new WeirError(
     "store-unavailable",
     "the object store has not been checked yet: wait a moment",
@@ -36,8 +40,10 @@ export class Backend {
     return this.#fault;
   }
 
-  /** Throws why it may not be used now. */
-  check(): void {
+  /** Throws why it may not be used now. Waits a little while nothing is known at all. */
+  async check(signal: AbortSignal): Promise<void> {
+    using limit = this.#options.clock.deadline(FIRST_ANSWER_MS, signal);
+    await abortable(this.#firstAnswer.promise, limit).catch(() => undefined);
     if (this.#fault !== undefined) throw this.#fault;
   }
 
@@ -75,6 +81,7 @@ export class Backend {
   #answer(fault: WeirError | undefined): void {
     const isSame = fault?.code === this.#fault?.code && fault?.message === this.#fault?.message;
     this.#fault = fault;
+    this.#firstAnswer.resolve();
     if (isSame) return;
     for (const listener of this.#listeners) listener();
   }

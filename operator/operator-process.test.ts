@@ -5,15 +5,14 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { credentials } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { captureLogs } from "../test/support/log-capture.ts";
 import { createRequest } from "../test/support/operator-world.ts";
+import { callOnce, RpcClient } from "../test/support/rpc-client.ts";
 import {
-  ControllerClient,
-  ControllerGetCapabilitiesRequest,
-  IdentityClient,
+  ControllerService,
+  IdentityService,
   type CreateVolumeResponse,
 } from "../core/csi/generated/csi.ts";
 import { FakeKube } from "../core/kube/fake-kube.ts";
@@ -62,23 +61,13 @@ function start(instance: string) {
     stop.abort(new WeirError("aborted", "the test ends it"));
     await ended;
   };
-  return { socket: `unix:${config.socketPath}`, leading: leading.promise, ended, end };
+  return { socket: config.socketPath, leading: leading.promise, ended, end };
 }
 
 async function create(socket: string, name: string): Promise<CreateVolumeResponse> {
-  using client = closing(new ControllerClient(socket, credentials.createInsecure()));
-  return new Promise((resolve, reject) => {
-    client.rpc.waitForReady(Date.now() + 10_000, (late) => {
-      if (late instanceof Error) return reject(late);
-      return client.rpc.createVolume(createRequest(name), (error, response) =>
-        error === null ? resolve(response) : reject(error),
-      );
-    });
-  });
-}
-
-function closing<T extends { close(): void }>(rpc: T): { readonly rpc: T } & Disposable {
-  return { rpc, [Symbol.dispose]: () => rpc.close() };
+  using client = new RpcClient(socket);
+  await client.untilConnected(10_000);
+  return await client.call(ControllerService.createVolume, createRequest(name));
 }
 
 test("two replicas: both serve, one leads, and the other goes on when it ends", async () => {
@@ -112,29 +101,16 @@ test("the driver says what it is and can", async () => {
   const operator = start("only");
   await operator.leading;
   const { socket } = operator;
-  using identity = closing(new IdentityClient(socket, credentials.createInsecure()));
-  using controller = closing(new ControllerClient(socket, credentials.createInsecure()));
-  const info = await new Promise((resolve, reject) => {
-    identity.rpc.getPluginInfo({}, (error, answer) => (error ? reject(error) : resolve(answer)));
-  });
+  const info = await callOnce(socket, IdentityService.getPluginInfo, {});
   expect(info).toMatchObject({ name: "csi.weir.storage" });
-  const plugin = await new Promise((resolve, reject) => {
-    identity.rpc.getPluginCapabilities({}, (error, answer) =>
-      error ? reject(error) : resolve(answer),
-    );
-  });
-  expect(plugin).toEqual({
+  expect(await callOnce(socket, IdentityService.getPluginCapabilities, {})).toEqual({
     capabilities: [
       { type: { $case: "service", value: { type: 1 } } },
       { type: { $case: "volumeExpansion", value: { type: 1 } } },
     ],
   });
-  const request = ControllerGetCapabilitiesRequest.fromPartial({});
-  const types = await new Promise<(number | undefined)[]>((resolve, reject) => {
-    controller.rpc.controllerGetCapabilities(request, (error, answer) =>
-      error ? reject(error) : resolve(answer.capabilities.map(({ type }) => type?.value.type)),
-    );
-  });
+  const controller = await callOnce(socket, ControllerService.controllerGetCapabilities, {});
+  const types = controller.capabilities.map(({ type }) => type?.value.type);
   // Beyond 14, csi-sanity 5.4 knows none.
   expect(types).toEqual([1, 2, 3, 10, 12, 5, 6, 7, 9, 13]);
   await operator.end();

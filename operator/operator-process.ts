@@ -7,6 +7,7 @@ import { EventRecorder } from "../core/kube/events.ts";
 import type { KubeApi } from "../core/kube/kube-api.ts";
 import { becomeLeader } from "../core/kube/leader-election.ts";
 import { Reflector } from "../core/kube/reflector.ts";
+import { SharedScans } from "../core/log/shared-scans.ts";
 import { abortReason, whenAborted } from "../core/runtime/timer-signals.ts";
 import type { Logger } from "../core/runtime/log.ts";
 import type { Clock, Random } from "../core/runtime/ports.ts";
@@ -52,17 +53,19 @@ export async function runOperator(options: OperatorProcessOptions): Promise<void
   const metrics = new OperatorMetrics();
   await using stack = new AsyncDisposableStack();
   const recorder = stack.use(new EventRecorder({ ...common, api }));
+  const ending = new AbortController();
+  const untilEnd = AbortSignal.any([signal, ending.signal]);
   const parts: OperatorParts = {
     ...common,
     ...{ api, store },
+    scans: new SharedScans({ ...common, store, signal: untilEnd }),
     backend: new Backend({ ...common, store }),
     people: new People({ api, recorder }),
     volumes: stack.use(new Reflector({ ...common, api, kind: VOLUME })),
     snapshots: stack.use(new Reflector({ ...common, api, kind: SNAPSHOT })),
   };
   const state = { isLeader: false };
-  const ending = new AbortController();
-  const probing = parts.backend.run(AbortSignal.any([signal, ending.signal]));
+  const probing = parts.backend.run(untilEnd);
   stack.defer(async () => {
     ending.abort();
     await probing;

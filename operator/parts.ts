@@ -2,6 +2,7 @@
 // answer about the store. Whoever makes them owns them.
 import type { KubeApi } from "../core/kube/kube-api.ts";
 import type { Reflector } from "../core/kube/reflector.ts";
+import type { RecordScans } from "../core/log/context.ts";
 import type { Logger } from "../core/runtime/log.ts";
 import type { Clock, Random } from "../core/runtime/ports.ts";
 import type { ObjectStore } from "../core/store/object-store.ts";
@@ -13,6 +14,8 @@ import type { People } from "./people.ts";
 export interface OperatorParts {
   readonly api: KubeApi;
   readonly store: ObjectStore;
+  /** Of that store. */
+  readonly scans: RecordScans;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;

@@ -1,7 +1,7 @@
 // The operator with the real store and the real API server. Apart from main.ts because loading what
 // is imported here takes most of a start, and kubelet must have an answer before.
 import { ClientKube } from "../core/kube/client-kube.ts";
-import { loadKubeConfig } from "../core/kube/kube-http.ts";
+import { loadKubeConfig } from "../core/kube/kube-config.ts";
 import type { Logger } from "../core/runtime/log.ts";
 import { realClock, realRandom } from "../core/runtime/real-ports.ts";
 import { openStore } from "../core/store/open-store.ts";
@@ -20,10 +20,10 @@ export async function run(options: {
 }): Promise<void> {
   const { config, log } = options;
   const ports = { clock: realClock, random: realRandom };
-  await using store = openStore(config.storeUrl, ports);
+  await using store = await openStore(config.storeUrl, ports);
   using api = new ClientKube({
     ...ports,
-    config: loadKubeConfig(config.kubeconfigPath),
+    config: await loadKubeConfig(config.kubeconfigPath),
     userAgent: `${OPERATOR_MANAGER}/${VERSION}`,
     reportingController: DRIVER,
     reportingInstance: config.instance,

@@ -5,6 +5,7 @@ import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
 import { WeirError } from "../../core/runtime/errors.ts";
+import { asVolumeUid } from "../../core/runtime/ids.ts";
 import { FakeClock } from "../../core/runtime/fake-clock.ts";
 import { SeededRandom } from "../../core/runtime/seeded-random.ts";
 import { FakeKube, type FakeCall } from "../../core/kube/fake-kube.ts";
@@ -107,11 +108,11 @@ describe("snapshots", () => {
 describe("volumes", () => {
   let agent: VolumeAgent;
 
-  const seed = (node: string, labels: Record<string, string> = {}) =>
+  const seed = (node: string, labels: Record<string, string> = {}, status: object = {}) =>
     kube.seed(VOLUME, {
       metadata: { name: "data", labels },
       spec: { size: "1Gi", durability: "local", deletionPolicy: "Delete" },
-      status: { node },
+      status: { node, ...status },
     });
 
   const look = async () => (await kube.get(VOLUME, { name: "data" }, { signal }))?.status;
@@ -188,12 +189,95 @@ describe("volumes", () => {
     engine.show("data", { dirtyBytes: 8192, dirtyAgeMs: 1, committedSeq: 7 });
     await start();
     await engine.detach({ name: "data", force: false }, { signal });
-    agent.poke();
+    agent.onStage("data", undefined);
     await clock.settle();
     const status = await look();
     expect(status).toMatchObject({ dirtyBytes: 0, size: "1Gi", position: { epoch: 1, seq: 7 } });
     expect(status?.atRiskSince).toBeUndefined();
     expect(await condition("Stable")).toMatchObject({ status: "True" });
+  });
+
+  test("that become dirty are told at the next look, that they are stable in 30 s", async () => {
+    seed("n1");
+    await start();
+    await clock.advance(10_000);
+    engine.show("data", { dirtyBytes: 4096, dirtyAgeMs: 1 });
+    await clock.advance(5_000);
+    expect(await look()).toMatchObject({ dirtyBytes: 4096 });
+    engine.show("data", { dirtyBytes: 0, dirtyAgeMs: 0 });
+    await clock.advance(20_000);
+    expect(await look()).toMatchObject({ dirtyBytes: 4096 });
+    await clock.advance(10_000);
+    expect(await look()).toMatchObject({ dirtyBytes: 0 });
+    expect(applies()).toBe(3);
+  });
+
+  test("with data on a lost node are never called stable", async () => {
+    seed("n1", {}, { stranded: [{ node: "n0", bytes: 4096, since: "2029-12-31T23:59:58Z" }] });
+    await start();
+    const stranded = { status: "False", reason: "StrandedOnNode" };
+    expect(await condition("Stable")).toMatchObject(stranded);
+    engine.show("data", { dirtyBytes: 4096, dirtyAgeMs: 1 });
+    await clock.advance(30_000);
+    expect(await condition("Stable")).toMatchObject({ reason: "Dirty" });
+    await engine.detach({ name: "data", force: false }, { signal });
+    agent.onStage("data", undefined);
+    await clock.settle();
+    expect(await condition("Stable")).toMatchObject(stranded);
+  });
+
+  test("that cannot be staged say why until they can be, on the claim as well", async () => {
+    kube.seed(PERSISTENT_VOLUME_CLAIM, {
+      metadata: { name: "claim", namespace: "app" },
+      spec: {},
+    });
+    seed("n1", { "weir.storage/pvc-name": "claim", "weir.storage/pvc-namespace": "app" });
+    agent = new VolumeAgent(parts);
+    running = agent.run(stop.signal);
+    const fault = new WeirError("transport-unavailable", "load the ublk_drv kernel module");
+    agent.onStage("data", new WeirError("engine-unavailable", "the engine starts"));
+    await clock.advance(5_000);
+    expect(await condition("Healthy")).toBeUndefined();
+    agent.onStage("data", fault);
+    await clock.advance(5_000);
+    const { message } = fault;
+    const expected = { status: "False", reason: "TransportUnavailable", message };
+    expect(await condition("Healthy")).toMatchObject(expected);
+    await clock.advance(60_000);
+    const told = kube.events.filter(({ reason }) => reason === "TransportUnavailable");
+    expect(told.map(({ regarding }) => regarding.kind).toSorted()).toStrictEqual([
+      "PersistentVolumeClaim",
+      "Volume",
+    ]);
+    await engine.attach(
+      { name: "data", transport: { kind: "ublk" }, policy: volumePolicySchema.parse({}) },
+      { signal },
+    );
+    agent.onStage("data", undefined);
+    await clock.settle();
+    expect(await condition("Healthy")).toMatchObject({ status: "True" });
+  });
+
+  test("that another node took over while this one was away are told once", async () => {
+    seed("n2");
+    agent = new VolumeAgent(parts);
+    running = agent.run(stop.signal);
+    const fault = { code: "fenced", message: "another node has the volume" };
+    engine.setWaiting([{ name: "data", uid: asVolumeUid("0".repeat(32)), fault }]);
+    await clock.advance(120_000);
+    expect(applies()).toBe(0);
+    expect(kube.events.filter(({ reason }) => reason === "Fenced")).toMatchObject([
+      { regarding: { kind: "Volume" }, note: "another node has the volume (node n1)" },
+    ]);
+    engine.setWaiting([]);
+    seed("n1");
+    await engine.attach(
+      { name: "data", transport: { kind: "ublk" }, policy: volumePolicySchema.parse({}) },
+      { signal },
+    );
+    agent.onStage("data", undefined);
+    await clock.settle();
+    expect(await condition("Healthy")).toMatchObject({ status: "True" });
   });
 
   test("of another node are not overwritten", async () => {

@@ -38,6 +38,8 @@ export class FakeMounter implements Mounter {
 
   /** What was done to devices and mounts, in order: `format /dev/ublkb0 ext4`. */
   readonly done: string[] = [];
+  /** Devices that had a filesystem when they were formatted or erased: never to happen. */
+  readonly formattedAway: string[] = [];
   /** Devices that a filesystem in another namespace holds. */
   readonly heldElsewhere = new Set<string>();
 
@@ -47,6 +49,12 @@ export class FakeMounter implements Mounter {
 
   unplug(path: string): void {
     this.#devices.delete(path);
+  }
+
+  /** From now on it has bytes of its own: nothing written to it reaches its disk. */
+  cutOff(path: string): void {
+    const device = this.#needDevice(path);
+    this.#devices.set(path, { ...device, disk: { ...device.disk } });
   }
 
   /** Something that is not ours. */
@@ -75,6 +83,11 @@ export class FakeMounter implements Mounter {
       this.#gates.delete(method);
       resolve();
     };
+  }
+
+  /** Every file and directory that was made and not removed. */
+  paths(): readonly string[] {
+    return [...this.#kinds.keys()];
   }
 
   async mounts(): Promise<readonly Mount[]> {
@@ -152,11 +165,20 @@ export class FakeMounter implements Mounter {
     const { devicePath, fsType } = options;
     this.done.push(`format ${devicePath} ${fsType}`);
     const device = this.#needDevice(devicePath);
+    if (device.disk.content.kind === "filesystem") this.formattedAway.push(devicePath);
     // What an interrupted format leaves.
     device.disk.content = { kind: "unknown", what: "data without a known signature" };
     await this.#enter("format");
     device.disk.content = { kind: "filesystem", fsType };
     device.disk.filesystemBytes = device.sizeBytes;
+  }
+
+  async erase(devicePath: string): Promise<void> {
+    await this.#enter("erase");
+    this.done.push(`erase ${devicePath}`);
+    const { disk } = this.#needDevice(devicePath);
+    if (disk.content.kind === "filesystem") this.formattedAway.push(devicePath);
+    disk.content = { kind: "empty" };
   }
 
   async repair(options: { readonly devicePath: string }): Promise<void> {

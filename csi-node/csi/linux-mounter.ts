@@ -123,6 +123,14 @@ export class LinuxMounter implements Mounter {
     });
   }
 
+  async erase(devicePath: string): Promise<void> {
+    await runToSuccess(this.#clock, {
+      // Our devices promise zeroes for what was discarded.
+      command: ["blkdiscard", "--", devicePath],
+      timeoutMs: FORMAT_TIMEOUT_MS,
+    });
+  }
+
   async repair(options: Parameters<Mounter["repair"]>[0]): Promise<void> {
     const { devicePath, fsType } = options;
     if (fsType !== "ext4") throw needsHand(options, `xfs_repair ${devicePath}`);

@@ -57,11 +57,11 @@ async function main(args: readonly string[]): Promise<number> {
 async function connect({ nodeName, kubeconfigPath }: NodeConfig): Promise<KubeApi & Disposable> {
   const [{ ClientKube }, { loadKubeConfig }] = await Promise.all([
     import("../../core/kube/client-kube.ts"),
-    import("../../core/kube/kube-http.ts"),
+    import("../../core/kube/kube-config.ts"),
   ]);
   return new ClientKube({
     ...{ clock: realClock, random: realRandom },
-    config: loadKubeConfig(kubeconfigPath),
+    config: await loadKubeConfig(kubeconfigPath),
     userAgent: `${FIELD_MANAGER}/${VERSION}`,
     reportingController: DRIVER,
     reportingInstance: nodeName,

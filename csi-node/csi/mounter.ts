@@ -62,6 +62,8 @@ export interface Mounter {
   isHeld(devicePath: string): Promise<boolean>;
   content(devicePath: string): Promise<DeviceContent>;
   format(options: { readonly devicePath: string; readonly fsType: FilesystemType }): Promise<void>;
+  /** All of it reads as zeroes afterwards. */
+  erase(devicePath: string): Promise<void>;
   /** Repairs what needs no decision; throws when that is not all. */
   repair(options: { readonly devicePath: string; readonly fsType: FilesystemType }): Promise<void>;
   /** Lets a mounted filesystem use all of its device; no effect when it does. */

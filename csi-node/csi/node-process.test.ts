@@ -2,30 +2,31 @@
 // and get CSI's codes, readiness says what is missing, a successor takes over without a gap, and
 // the signal ends it. Method: real sockets and HTTP in a temporary folder; engine and mounter are
 // the fakes, kubelet is the generated clients.
-import { credentials, status, type ServiceError } from "@grpc/grpc-js";
+import { status } from "@grpc/grpc-js";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import {
-  IdentityClient,
-  NodeClient,
+  IdentityService,
   NodePublishVolumeRequest,
+  NodeService,
   NodeStageVolumeRequest,
   VolumeCapability,
 } from "../../core/csi/generated/csi.ts";
-import { RegistrationClient } from "../../core/csi/generated/pluginregistration.ts";
+import { RegistrationService } from "../../core/csi/generated/pluginregistration.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import { realClock, realRandom } from "../../core/runtime/real-ports.ts";
 import { captureLogs, expectLog } from "../../test/support/log-capture.ts";
+import { callOnce, RpcClient } from "../../test/support/rpc-client.ts";
 import { parseNodeConfig } from "./config.ts";
 import { runNode } from "./node-process.ts";
 import { DRIVER } from "../../core/csi/driver.ts";
 import { VERSION } from "../../core/runtime/version.ts";
 import { NodeUnderTest } from "./node-under-test.ts";
+import { freePort } from "../../test/support/free-port.ts";
 
 let kubelet: string;
 let http: string;
@@ -47,18 +48,6 @@ afterEach(async () => {
   await Promise.all(running);
   rmSync(kubelet, { recursive: true });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => {
-    server.listen(0, "127.0.0.1", resolve);
-  });
-  const address = server.address();
-  await new Promise((resolve) => {
-    server.close(resolve);
-  });
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 const socketPath = () => join(kubelet, "plugins", DRIVER, "csi.sock");
 
@@ -100,30 +89,11 @@ async function get(path: string): Promise<{ status: number; text: string }> {
 async function register(): Promise<string> {
   await until(() => links().length === 1);
   const path = join(kubelet, "plugins_registry", links()[0] ?? "");
-  const client = new RegistrationClient(`unix:${path}`, credentials.createInsecure());
-  const endpoint = await new Promise<string>((resolve, reject) => {
-    client.getInfo({}, (error, info) => (error === null ? resolve(info.endpoint) : reject(error)));
-  });
-  await new Promise((resolve) => {
-    client.notifyRegistrationStatus({ pluginRegistered: true, error: "" }, resolve);
-  });
-  client.close();
+  using client = new RpcClient(path);
+  const { endpoint } = await client.call(RegistrationService.getInfo, {});
+  const told = { pluginRegistered: true, error: "" };
+  await client.call(RegistrationService.notifyRegistrationStatus, told);
   return endpoint;
-}
-
-type Callback<A> = (error: ServiceError | null, answer: A) => void;
-
-async function call<A>(send: (client: NodeClient, callback: Callback<A>) => unknown): Promise<A> {
-  const client = new NodeClient(`unix:${socketPath()}`, credentials.createInsecure(), {
-    "grpc.use_local_subchannel_pool": 1,
-  });
-  try {
-    return await new Promise<A>((resolve, reject) => {
-      send(client, (error, answer) => (error === null ? resolve(answer) : reject(error)));
-    });
-  } finally {
-    client.close();
-  }
 }
 
 const common = {
@@ -135,17 +105,14 @@ const common = {
   }),
 };
 
-const stage = (volumeId = "data") =>
-  call((client, callback: Callback<unknown>) =>
-    client.nodeStageVolume(NodeStageVolumeRequest.fromPartial({ ...common, volumeId }), callback),
-  );
-const publish = () =>
-  call((client, callback: Callback<unknown>) =>
-    client.nodePublishVolume(
-      NodePublishVolumeRequest.fromPartial({ ...common, targetPath: "/pods/a" }),
-      callback,
-    ),
-  );
+const stage = (volumeId = "data") => {
+  const request = NodeStageVolumeRequest.fromPartial({ ...common, volumeId });
+  return callOnce(socketPath(), NodeService.nodeStageVolume, request);
+};
+const publish = () => {
+  const request = NodePublishVolumeRequest.fromPartial({ ...common, targetPath: "/pods/a" });
+  return callOnce(socketPath(), NodeService.nodePublishVolume, request);
+};
 
 test("registers, becomes ready, serves, and counts what it served", async () => {
   start();
@@ -156,10 +123,7 @@ test("registers, becomes ready, serves, and counts what it served", async () => 
   });
   expect(await register()).toBe(socketPath());
   expect((await get("/readyz")).status).toBe(200);
-  const info = await call(
-    (client, callback: Callback<{ nodeId: string; maxVolumesPerNode: bigint }>) =>
-      client.nodeGetInfo({}, callback),
-  );
+  const info = await callOnce(socketPath(), NodeService.nodeGetInfo, {});
   expect(info).toMatchObject({ nodeId: "n1", maxVolumesPerNode: 64n });
   await expect(publish()).rejects.toMatchObject({ code: status.FAILED_PRECONDITION });
   await stage();
@@ -215,14 +179,8 @@ test("a successor takes over without another registration", async () => {
 test("identity says who it is and that volumes grow while they are used", async () => {
   start();
   await register();
-  const client = new IdentityClient(`unix:${socketPath()}`, credentials.createInsecure());
-  const info = await new Promise((resolve, reject) => {
-    client.getPluginInfo({}, (error, answer) => (error === null ? resolve(answer) : reject(error)));
-  });
+  using client = new RpcClient(socketPath());
+  const info = await client.call(IdentityService.getPluginInfo, {});
   expect(info).toMatchObject({ name: DRIVER, vendorVersion: VERSION });
-  const probe = await new Promise<boolean | undefined>((resolve, reject) => {
-    client.probe({}, (error, answer) => (error === null ? resolve(answer.ready) : reject(error)));
-  });
-  expect(probe).toBe(true);
-  client.close();
+  expect(await client.call(IdentityService.probe, {})).toEqual({ ready: true });
 });

@@ -64,7 +64,7 @@ export async function runNode(options: NodeProcessOptions): Promise<void> {
     socketPath: config.socketPath,
     services: [
       identityService(),
-      nodeService({ engine, mounter, clock, identity, work, onAttachChange: agents.poke }),
+      nodeService({ engine, mounter, clock, identity, work, onStage: agents.onStage }),
     ],
   });
   const kubelet = await serveCsi({
@@ -121,15 +121,15 @@ async function startHealth(
 
 /** What runs beside the services, for the API server. */
 function startable(options: NodeProcessOptions): {
-  readonly poke: () => void;
+  readonly onStage: VolumeAgent["onStage"];
   readonly run: (signal: AbortSignal) => Promise<void>;
 } {
   const { api, config, engine, clock, random, log } = options;
-  if (api === undefined) return { poke: () => undefined, run: whenAborted };
+  if (api === undefined) return { onStage: () => undefined, run: whenAborted };
   const parts = { api, engine, clock, random, log, nodeName: config.nodeName };
   const volumes = new VolumeAgent(parts);
   return {
-    poke: () => volumes.poke(),
+    onStage: (name, fault) => volumes.onStage(name, fault),
     run: async (signal) => {
       await Promise.all([runSnapshotAgent(parts, signal), volumes.run(signal)]);
     },

@@ -6,9 +6,9 @@ import {
   NodeGetInfoResponse,
   NodeService,
   NodeServiceCapability_RPC_Type as Rpc,
-  type NodeServer,
 } from "../../core/csi/generated/csi.ts";
 import { rpcService, type RpcService } from "../../core/csi/rpc-service.ts";
+import { WeirError } from "../../core/runtime/errors.ts";
 import { expand, parseExpand } from "./expand.ts";
 import { parsePublish, parseUnpublish, publish, unpublish } from "./publish.ts";
 import type { NodeParts } from "./served-volume.ts";
@@ -16,7 +16,7 @@ import { parseStage, parseUnstage, stage, unstage } from "./stage.ts";
 import { volumeStats } from "./stats.ts";
 import type { VolumeWork } from "./volume-work.ts";
 
-export interface NodeIdentity {
+interface NodeIdentity {
   readonly nodeName: string;
   /** 0: kubelet's own limits only. */
   readonly maxVolumes: number;
@@ -29,22 +29,23 @@ const CAPABILITIES = [
   Rpc.SINGLE_NODE_MULTI_WRITER,
 ];
 
-export function nodeService(
-  options: NodeParts & {
-    readonly identity: NodeIdentity;
-    readonly work: VolumeWork;
-    /** A volume came to this node, or left it. */
-    readonly onAttachChange: () => void;
-  },
-): RpcService {
-  const { work, identity, mounter, onAttachChange } = options;
-  return rpcService<NodeServer>(NodeService, {
+type NodeServiceOptions = NodeParts & {
+  readonly identity: NodeIdentity;
+  readonly work: VolumeWork;
+  /** A volume came to this node or left it, or could not be staged. */
+  readonly onStage: (volumeId: string, fault: WeirError | undefined) => void;
+};
+
+export function nodeService(options: NodeServiceOptions): RpcService {
+  const { work, identity, mounter, onStage } = options;
+  return rpcService(NodeService, {
     nodeStageVolume: async (request, call) => {
       const wanted = parseStage(request);
-      await work.run({ volumeId: wanted.volumeId, what: "staged", call }, (signal) =>
-        stage(options, wanted, signal),
+      await tellingOfIt(options, wanted.volumeId, () =>
+        work.run({ volumeId: wanted.volumeId, what: "staged", call }, (signal) =>
+          stage(options, wanted, signal),
+        ),
       );
-      onAttachChange();
       return {};
     },
     nodeUnstageVolume: async (request, call) => {
@@ -52,7 +53,7 @@ export function nodeService(
       await work.run({ volumeId: wanted.volumeId, what: "unstaged", call }, (signal) =>
         unstage(options, wanted, signal),
       );
-      onAttachChange();
+      onStage(wanted.volumeId, undefined);
       return {};
     },
     nodePublishVolume: async (request, call) => {
@@ -94,4 +95,18 @@ export function nodeService(
         }),
       ),
   });
+}
+
+async function tellingOfIt(
+  { onStage }: Pick<NodeServiceOptions, "onStage">,
+  volumeId: string,
+  staging: () => Promise<void>,
+): Promise<void> {
+  try {
+    await staging();
+  } catch (cause) {
+    if (cause instanceof WeirError) onStage(volumeId, cause);
+    throw cause;
+  }
+  onStage(volumeId, undefined);
 }

@@ -10,10 +10,7 @@ import { readdir, readFile, readlink, rename, rm, symlink, writeFile } from "nod
 import { join } from "node:path";
 import { z } from "zod";
 
-import {
-  RegistrationService,
-  type RegistrationServer,
-} from "../../core/csi/generated/pluginregistration.ts";
+import { RegistrationService } from "../../core/csi/generated/pluginregistration.ts";
 import { rpcService, type RpcService } from "../../core/csi/rpc-service.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import type { Logger } from "../../core/runtime/log.ts";
@@ -61,7 +58,7 @@ export class Registration {
 
   service(): RpcService {
     const { driver, endpoint } = this.#options;
-    return rpcService<RegistrationServer>(RegistrationService, {
+    return rpcService(RegistrationService, {
       getInfo: () => {
         this.#asked.resolve();
         const supportedVersions = REGISTRATION_VERSIONS;

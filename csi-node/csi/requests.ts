@@ -68,7 +68,6 @@ function parseAccess(mode: Mode): Access {
         "a volume is used by one node at a time: choose ReadWriteOnce or ReadWriteOncePod",
       );
     case Mode.UNKNOWN:
-    case Mode.UNRECOGNIZED:
       break;
   }
   throw new WeirError("invalid-argument", "the access mode is missing or not known");

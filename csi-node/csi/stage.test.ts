@@ -136,6 +136,25 @@ describe("mount options", () => {
 });
 
 describe("unstage", () => {
+  test("leaves no half of a format behind, which would look like data anywhere else", async () => {
+    node.mounter.fail("format", new WeirError("deadline-exceeded", "mkfs hangs"));
+    await expect(staged()).rejects.toMatchObject({ code: "deadline-exceeded" });
+    node.mounter.fail("format", undefined);
+    await unstaged();
+    expect(node.disk("data").content).toStrictEqual({ kind: "empty" });
+    expect(await node.mounter.kindOf(`${STAGING}/.weir-format`)).toBe("absent");
+    await staged();
+    expect(node.disk("data").content).toStrictEqual({ kind: "filesystem", fsType: "ext4" });
+  });
+
+  test("does not touch the device of a volume that another node has by now", async () => {
+    node.mounter.fail("format", new WeirError("deadline-exceeded", "mkfs hangs"));
+    await expect(staged()).rejects.toMatchObject({ code: "deadline-exceeded" });
+    node.engine.show("data", { fault: { code: "fenced", message: "another node has it" } });
+    await unstaged();
+    expect(node.mounter.done).toStrictEqual(["format /dev/ublkb0 ext4"]);
+  });
+
   test("unmounts, then detaches, and can be asked again", async () => {
     await staged();
     await unstaged();

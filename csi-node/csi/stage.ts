@@ -188,19 +188,28 @@ export async function unstage(
 ): Promise<void> {
   const { mounter, engine } = parts;
   const { volumeId, stagingPath } = options;
-  const devicePath = await devicePathOf(engine, volumeId, signal);
+  const { devicePath, isWritable } = await whereServed(engine, volumeId, signal);
   const device = devicePath === undefined ? undefined : await mounter.device(devicePath);
   // A refused unstage must leave the volume staged: a publish may follow.
   if (devicePath !== undefined && device !== undefined) {
     await refusePublished(mounter, { volumeId, stagingPath, devicePath, device });
   }
   await unmountAll(mounter, stagingPath);
-  if ((await mounter.kindOf(stagingPath)) === "directory") {
-    await mounter.remove(join(stagingPath, FORMAT_MARK));
-  }
   // Mounted in another namespace, or not written back yet: whoever holds it would lose data.
   if (devicePath !== undefined && (await mounter.isHeld(devicePath))) throw stillUsed(volumeId);
+  const mark = join(stagingPath, FORMAT_MARK);
+  if ((await mounter.kindOf(mark)) === "file") {
+    // The mark ends here, so what it excuses must end, too: elsewhere it would look like data.
+    if (isWritable) await eraseUnfinished(mounter, devicePath);
+    await mounter.remove(mark);
+  }
   await detach(engine, volumeId, signal);
+}
+
+/** What a format that broke off left behind: nobody ever had anything on that volume. */
+async function eraseUnfinished(mounter: Mounter, devicePath: string): Promise<void> {
+  const { kind } = await mounter.content(devicePath);
+  if (kind === "unknown") await mounter.erase(devicePath);
 }
 
 /** Every mount there, the topmost first. */
@@ -209,17 +218,22 @@ export async function unmountAll(mounter: Mounter, path: string): Promise<void> 
   for (let left = length; left > 0; left -= 1) await mounter.unmount(await mounter.canonical(path));
 }
 
-async function devicePathOf(
+type Served =
+  | { readonly devicePath: undefined; readonly isWritable: false }
+  | { readonly devicePath: string; readonly isWritable: boolean };
+
+async function whereServed(
   engine: EngineApi,
   volumeId: string,
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<Served> {
   const { volumes, waiting } = await engine.status({ signal });
   const late = waiting.find(({ name }) => name === volumeId);
   // Its device hangs until it is taken up, and an unmount with it; a fenced one has ended.
   if (late !== undefined && late.fault.code !== "fenced") throw notTakenUp(late.fault);
-  const transport = volumes.find(({ name }) => name === volumeId)?.transport;
-  return transport?.kind === "ublk" ? transport.devicePath : undefined;
+  const served = volumes.find(({ name }) => name === volumeId);
+  if (served?.transport?.kind !== "ublk") return { devicePath: undefined, isWritable: false };
+  return { devicePath: served.transport.devicePath, isWritable: served.fault === undefined };
 }
 
 async function refusePublished(

@@ -4,7 +4,7 @@
 //
 // Who writes: only while the Volume's status names this node, or no node any more; a later node's
 // report must not be overwritten by an earlier one's last words.
-import { WeirError } from "../../core/runtime/errors.ts";
+import { FAULTS, WeirError } from "../../core/runtime/errors.ts";
 import { logFault } from "../../core/runtime/log.ts";
 import { whenAborted } from "../../core/runtime/timer-signals.ts";
 import { apiVersionOf } from "../../core/kube/kind.ts";
@@ -12,15 +12,17 @@ import { EventRecorder } from "../../core/kube/events.ts";
 import { PERSISTENT_VOLUME_CLAIM } from "../../core/kube/kinds.ts";
 import type { KubeEvent } from "../../core/kube/kube-api.ts";
 import { LABELS } from "../../crds/common-fields.ts";
-import { VOLUME, type Volume } from "../../crds/volume.ts";
+import { VOLUME, type Volume, type VolumeStatus } from "../../crds/volume.ts";
 import type { EngineStatus } from "../control/engine-api.ts";
 import { FIELD_MANAGER, type AgentParts } from "./snapshot-agent.ts";
 import {
   isUrgent,
   reportAttached,
   reportDetached,
+  reportUnstaged,
   reportWaiting,
   statusOf,
+  unhealthy,
   type VolumeReport,
 } from "./volume-report.ts";
 
@@ -31,21 +33,30 @@ const CALL_MS = 20_000;
 
 interface Reported {
   readonly report: VolumeReport;
+  readonly stranded: VolumeStatus["stranded"];
   readonly atMs: number;
 }
+
+type Shown = Pick<WeirError, "code" | "message">;
 
 export class VolumeAgent {
   readonly #parts: AgentParts;
   /** What the API server has of each volume of this node, by name. */
   readonly #reported = new Map<string, Reported>();
+  /** Why a volume could not be staged here, by name. */
+  readonly #unstaged = new Map<string, Shown>();
+  /** Volumes that another node has now, of which people were told that this one still has data. */
+  readonly #overtaken = new Set<string>();
   #poked = Promise.withResolvers<void>();
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
   }
 
-  /** Something was attached or detached: look now. */
-  poke(): void {
+  /** Something was attached or detached, or could not be: look now. */
+  onStage(name: string, fault: WeirError | undefined): void {
+    if (fault === undefined) this.#unstaged.delete(name);
+    else if (isWorthTelling(fault)) this.#unstaged.set(name, fault);
     this.#poked.resolve();
   }
 
@@ -77,6 +88,7 @@ export class VolumeAgent {
       ...status.volumes.map(({ name }) => name),
       ...status.waiting.map(({ name }) => name),
       ...this.#reported.keys(),
+      ...this.#unstaged.keys(),
     ]);
     for (const name of names) {
       if (parent.aborted) return;
@@ -98,26 +110,35 @@ export class VolumeAgent {
     const { name, status, events, signal } = options;
     const { api, clock, nodeName } = this.#parts;
     const attached = status.volumes.find((volume) => volume.name === name);
+    const late = status.waiting.find((volume) => volume.name === name);
     const before = this.#reported.get(name);
     if (attached !== undefined && before !== undefined) {
-      const next = reportAttached(attached, { wallMs: clock.wallMs() });
+      const { stranded } = before;
+      const next = reportAttached(attached, { wallMs: clock.wallMs(), stranded });
       if (!this.#isDue(next, before)) return;
     }
+    if (late?.fault.code !== "fenced") this.#overtaken.delete(name);
+    else if (this.#overtaken.has(name)) return;
     const volume = await api.get(VOLUME, { name }, { signal });
     const node = volume?.status?.node ?? "";
+    if (node !== nodeName) this.#unstaged.delete(name);
     if (volume === undefined || (node !== "" && node !== nodeName)) {
       this.#reported.delete(name);
+      if (volume === undefined || late?.fault.code !== "fenced") return;
+      this.#overtaken.add(name);
+      await this.#tellPeople({ volume, healthy: unhealthy(late.fault), events, signal });
       return;
     }
     const report = this.#describe({ name, status, volume });
-    if (before !== undefined && !this.#isDue(report, before)) return;
+    const isGone = attached === undefined && late === undefined && !this.#unstaged.has(name);
+    if (before !== undefined && !isGone && !this.#isDue(report, before)) return;
     await this.#write({ volume, report, signal });
     if (before?.report.healthy.reason !== report.healthy.reason) {
-      await this.#tellPeople({ volume, report, events, signal });
+      await this.#tellPeople({ volume, healthy: report.healthy, events, signal });
     }
-    const isGone = attached === undefined && !status.waiting.some((late) => late.name === name);
+    const { stranded } = volume.status ?? {};
     if (isGone) this.#reported.delete(name);
-    else this.#reported.set(name, { report, atMs: clock.monotonicMs() });
+    else this.#reported.set(name, { report, stranded, atMs: clock.monotonicMs() });
   }
 
   #describe(options: {
@@ -128,12 +149,15 @@ export class VolumeAgent {
     const { name, status, volume } = options;
     const attached = status.volumes.find((one) => one.name === name);
     if (attached !== undefined) {
-      return reportAttached(attached, { wallMs: this.#parts.clock.wallMs() });
+      const { stranded } = volume.status ?? {};
+      return reportAttached(attached, { wallMs: this.#parts.clock.wallMs(), stranded });
     }
     const late = status.waiting.find((one) => one.name === name);
-    return late === undefined
+    if (late !== undefined) return reportWaiting(late.fault, volume.status);
+    const fault = this.#unstaged.get(name);
+    return fault === undefined
       ? reportDetached(volume.status)
-      : reportWaiting(late.fault, volume.status);
+      : reportUnstaged(fault, volume.status);
   }
 
   #isDue(report: VolumeReport, before: Reported): boolean {
@@ -166,12 +190,11 @@ export class VolumeAgent {
   /** On the Volume, and on the claim, where users look. */
   async #tellPeople(options: {
     readonly volume: Volume;
-    readonly report: VolumeReport;
+    readonly healthy: VolumeReport["healthy"];
     readonly events: EventRecorder;
     readonly signal: AbortSignal;
   }): Promise<void> {
-    const { volume, report, events, signal } = options;
-    const { healthy } = report;
+    const { volume, healthy, events, signal } = options;
     if (healthy.status === "True") return;
     const { name, uid } = volume.metadata;
     const regarding: KubeEvent["regarding"][] = [
@@ -208,4 +231,10 @@ export class VolumeAgent {
       throw cause;
     }
   }
+}
+
+/** Not what passes by itself while kubelet tries again. */
+function isWorthTelling({ code }: WeirError): boolean {
+  const { retryable, level } = FAULTS[code];
+  return !retryable || level === "error";
 }

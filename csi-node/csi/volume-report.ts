@@ -2,8 +2,14 @@
 // and conditions.
 import { FAULTS, type FaultCode } from "../../core/runtime/errors.ts";
 import { isoSeconds } from "../../core/runtime/iso-time.ts";
-import { nextCondition, type Condition, type ConditionContent } from "../../crds/conditions.ts";
+import {
+  findCondition,
+  nextCondition,
+  type Condition,
+  type ConditionContent,
+} from "../../crds/conditions.ts";
 import { formatQuantity } from "../../crds/quantity.ts";
+import { strandedMessage } from "../../crds/stranded.ts";
 import type { VolumeStatus } from "../../crds/volume.ts";
 import type { AttachedVolume } from "../control/engine-api.ts";
 
@@ -22,7 +28,14 @@ export interface VolumeReport {
   readonly stable: ConditionContent;
 }
 
-export function reportAttached(volume: AttachedVolume, options: { wallMs: number }): VolumeReport {
+export function reportAttached(
+  volume: AttachedVolume,
+  options: {
+    readonly wallMs: number;
+    /** What other nodes have of it that nobody else has. */
+    readonly stranded: VolumeStatus["stranded"];
+  },
+): VolumeReport {
   const { dirtyBytes, dirtyAgeMs, fault, trouble } = volume;
   const isDirty = dirtyBytes > 0;
   const sinceMs = options.wallMs - dirtyAgeMs;
@@ -34,7 +47,7 @@ export function reportAttached(volume: AttachedVolume, options: { wallMs: number
       ...(isDirty ? { atRiskSince: isoSeconds(sinceMs) } : {}),
     },
     healthy: fault === undefined ? HEALTHY : unhealthy(fault),
-    stable: isDirty ? dirty(dirtyAgeMs > LATE_MS ? trouble : undefined) : STABLE,
+    stable: isDirty ? dirty(dirtyAgeMs > LATE_MS ? trouble : undefined) : settled(options),
   };
 }
 
@@ -44,6 +57,15 @@ export function reportWaiting(fault: Shown, present: VolumeStatus | undefined): 
     fields: keptFields(present),
     healthy: unhealthy(fault),
     stable: dirty(fault),
+  };
+}
+
+/** A volume that is to be used here and cannot be: its data is as it was. */
+export function reportUnstaged(fault: Shown, present: VolumeStatus | undefined): VolumeReport {
+  return {
+    fields: keptFields(present),
+    healthy: unhealthy(fault),
+    stable: findCondition(present?.conditions, "Stable") ?? settled(present),
   };
 }
 
@@ -57,7 +79,7 @@ export function reportDetached(present: VolumeStatus | undefined): VolumeReport 
       dirtyBytes: 0,
     },
     healthy: HEALTHY,
-    stable: STABLE,
+    stable: settled(present),
   };
 }
 
@@ -78,14 +100,19 @@ export function statusOf(
   return { ...report.fields, conditions };
 }
 
-/** What must be told at once; the numbers may wait. */
-export function isUrgent(report: VolumeReport, before: VolumeReport | undefined): boolean {
-  if (before === undefined) return true;
-  return (
-    report.healthy.reason !== before.healthy.reason ||
-    (report.stable.reason !== before.stable.reason && report.stable.reason !== "Dirty")
-  );
+/**
+ * What must be told at once; the numbers may wait. That data is at risk, too: of a node that is
+ * lost nobody learns more than it told. That it is safe again may wait, so that a volume that is
+ * written to now and then is not reported at every turn.
+ */
+export function isUrgent(report: VolumeReport, before: VolumeReport): boolean {
+  if (report.healthy.reason !== before.healthy.reason) return true;
+  const { reason } = report.stable;
+  return reason !== before.stable.reason && reason !== STABLE.reason && reason !== STRANDED;
 }
+
+/** Why nothing is dirty here, and yet not everything is in the bucket. */
+const STRANDED = "StrandedOnNode";
 
 const HEALTHY: ConditionContent = {
   type: "Healthy",
@@ -101,7 +128,15 @@ const STABLE: ConditionContent = {
   message: "Everything that was written is in the bucket.",
 };
 
-function unhealthy({ code, message }: Shown): ConditionContent {
+/** Nothing is dirty here. */
+function settled(status: Pick<VolumeStatus, "stranded"> | undefined): ConditionContent {
+  const last = status?.stranded?.at(-1);
+  if (last === undefined) return STABLE;
+  const message = strandedMessage(last);
+  return { type: "Stable", status: "False", reason: STRANDED, message };
+}
+
+export function unhealthy({ code, message }: Shown): ConditionContent {
   return { type: "Healthy", status: "False", reason: reasonOf(code), message };
 }
 

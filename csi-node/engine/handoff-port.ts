@@ -128,6 +128,8 @@ export interface HandoffEngine {
       readonly volumes: readonly { readonly uid: string; readonly volume: WarmVolume }[];
     },
   ): Promise<TakeOutcome>;
+  /** Puts back the kernel setting that an engine changed for its window and died in. */
+  restoreKernel(owners: string): void;
   /** Opens the file tier of the clean cache, once its former owner has let go. */
   openCacheFile(options: { readonly directory: string; readonly fileBytes: number }): Promise<void>;
 }

@@ -34,6 +34,7 @@ export interface NativeHandoffHandle {
   catchUp(call: number, volume: number): void;
   giveAll(call: number, socket: number, options: object, volumes: readonly object[]): void;
   takeAll(call: number, socket: number, options: object, volumes: readonly object[]): void;
+  restoreKernel(owners: string): void;
   openCacheFile(call: number, directory: string, fileBytes: number): void;
 }
 
@@ -171,6 +172,10 @@ export class NativeHandoff implements HandoffEngine {
     if (outcome.kind === "broken") throw new WeirError("internal", outcome.reason);
     await Promise.all(warm.map(({ volume }) => closeVolume(volume)));
     return { kind: "refused", reason: outcome.reason };
+  }
+
+  restoreKernel(owners: string): void {
+    this.#options.handle.restoreKernel(owners);
   }
 
   async openCacheFile(options: {

@@ -228,6 +228,10 @@ export class NativeEngine implements BlockEngine, HandoffEngine {
     return this.#handoff.takeAll(options);
   }
 
+  restoreKernel(owners: string): void {
+    this.#handoff.restoreKernel(owners);
+  }
+
   openCacheFile(options: Parameters<HandoffEngine["openCacheFile"]>[0]) {
     return this.#handoff.openCacheFile(options);
   }

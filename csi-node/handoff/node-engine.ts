@@ -161,11 +161,12 @@ export class NodeEngine {
   }
 
   async #startCold(signal: AbortSignal): Promise<void> {
-    const { owners, host, lock, listenControl, openCache } = this.#options;
+    const { engine, owners, host, lock, listenControl, openCache } = this.#options;
     this.#lock = await lock();
     const owner = await owners.living();
     if (owner !== undefined) throw alreadyServed(owner.pid);
     this.#generation = await owners.claimCold();
+    engine.restoreKernel(owners.directory);
     await openCache();
     await host.recover({ signal });
     this.#control = await listenControl({ replace: false });

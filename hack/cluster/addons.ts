@@ -32,15 +32,26 @@ export async function installSnapshotController(): Promise<void> {
 
 /** Installs or upgrades; does not wait for the pods. */
 export async function installWeir(): Promise<void> {
-  const tool = await goTools("kubernetes", ["helm"]);
   const values = join(stateFolder, "values.json");
   writeFileSync(values, JSON.stringify(chartValues), { mode: 0o600 });
   const target = ["--namespace", WEIR_NAMESPACE, "--create-namespace", "--values", values];
   const chart = join(checkout, "charts", "weir");
-  await outputOf([tool("helm"), "upgrade", "--install", "weir", chart, ...target], {
+  await helm(["upgrade", "--install", "weir", chart, ...target], 120_000);
+}
+
+/** The chart's own test; what helm said of it. Throws when it failed. */
+export async function testChart(timeoutMs: number): Promise<string> {
+  const patience = `--timeout=${Math.ceil(timeoutMs / 1000)}s`;
+  const command = ["test", "weir", "--namespace", WEIR_NAMESPACE, patience];
+  return await helm(command, timeoutMs + 10_000);
+}
+
+async function helm(args: readonly string[], timeoutMs: number): Promise<string> {
+  const tool = await goTools("kubernetes", ["helm"]);
+  return await outputOf([tool("helm"), ...args], {
     // Its caches go where `down` finds them.
     env: { KUBECONFIG: adminConfig, HELM_CACHE_HOME: stateFolder, HELM_CONFIG_HOME: stateFolder },
-    timeoutMs: 120_000,
+    timeoutMs,
   });
 }
 

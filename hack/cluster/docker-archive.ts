@@ -6,6 +6,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 
 export interface SmallImage {
   readonly reference: string;
+  /** More names of the same image. */
+  readonly aliases?: readonly string[];
   /** Path in the image, and either the program's file here or where a symbolic link points. */
   readonly files: readonly ImageFile[];
   readonly entrypoint: readonly string[];
@@ -38,7 +40,8 @@ export function writeDockerArchive(image: SmallImage, target: string): void {
     history: [{ created: "1970-01-01T00:00:00Z" }],
   });
   const configPath = `${sha256(Buffer.from(config))}.json`;
-  const manifest = [{ Config: configPath, RepoTags: [image.reference], Layers: ["layer.tar"] }];
+  const names = [image.reference, ...(image.aliases ?? [])];
+  const manifest = [{ Config: configPath, RepoTags: names, Layers: ["layer.tar"] }];
   const archive = tar([
     { path: "manifest.json", body: Buffer.from(JSON.stringify(manifest)) },
     { path: configPath, body: Buffer.from(config) },

@@ -3,9 +3,10 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 import { outputOf } from "../program.ts";
 import { goTools } from "../tools/go-tool.ts";
-import { findKernel, type Kernel, type KernelName } from "../vm/kernels.ts";
+import { findKernel, KERNELS, type Kernel } from "../vm/kernels.ts";
 import { kvmWorks } from "../vm/kvm.ts";
 import { findQemu } from "../vm/qemu.ts";
 import { daemonPid, endDaemon, startDaemon } from "./daemons.ts";
@@ -13,13 +14,14 @@ import type { ClusterNode } from "./layout.ts";
 import { inNetwork } from "./network.ts";
 import { callPipe, shareFolder, writeNodeFiles } from "./node-files.ts";
 
-export interface GuestOptions {
-  readonly kernel: KernelName;
-  readonly memoryMiB: number;
-  readonly cpus: number;
+const guestOptions = z.object({
+  kernel: z.enum(KERNELS),
+  memoryMiB: z.number(),
+  cpus: z.number(),
   /** The file system of /var/lib/containerd; read, never written. */
-  readonly imageStore: string;
-}
+  imageStore: z.string(),
+});
+export type GuestOptions = z.infer<typeof guestOptions>;
 
 /** Sparse: only what is written takes room. */
 const DISK_BYTES = 32 * 1024 ** 3;
@@ -34,11 +36,9 @@ export async function startGuest(node: ClusterNode, options: GuestOptions): Prom
   const kernel = await findKernel(options.kernel);
   const accelerator = (await kvmWorks(kernel)) ? "kvm" : "tcg";
   mkdirSync(node.folder, { recursive: true });
-  const booted = join(node.folder, "image-store");
-  if (existsSync(booted) && readFileSync(booted, "utf8") !== options.imageStore) {
-    await killGuest(node);
-  }
-  writeFileSync(booted, options.imageStore);
+  const before = bootedWith(node);
+  if (before !== undefined && before.imageStore !== options.imageStore) await killGuest(node);
+  writeFileSync(optionsFile(node), JSON.stringify(guestOptions.parse(options)));
   const disk = join(node.folder, "disk");
   if (!existsSync(disk)) {
     writeFileSync(disk, "");
@@ -55,8 +55,24 @@ export async function startGuest(node: ClusterNode, options: GuestOptions): Prom
   startDaemon({ name: node.name, command: inNetwork(qemu) });
 }
 
+/** Boots a node that was switched off as it was booted before. */
+export async function restartGuest(node: ClusterNode): Promise<void> {
+  const before = bootedWith(node);
+  if (before === undefined) throw new Error(`The node ${node.name} was never booted.`);
+  await startGuest(node, before);
+}
+
+function bootedWith(node: ClusterNode): GuestOptions | undefined {
+  const file = optionsFile(node);
+  return existsSync(file) ? guestOptions.parse(JSON.parse(readFileSync(file, "utf8"))) : undefined;
+}
+
+function optionsFile(node: ClusterNode): string {
+  return join(node.folder, "options.json");
+}
+
 /** Power off without a word to anyone, as when a node is lost. Its disk stays. */
-async function killGuest(node: ClusterNode): Promise<void> {
+export async function killGuest(node: ClusterNode): Promise<void> {
   await endDaemon(node.name, "SIGKILL");
   rmSync(join(shareFolder(node), "run"), { recursive: true, force: true });
 }

@@ -8,7 +8,7 @@ import { goTools } from "../tools/go-tool.ts";
 import { findKernel } from "../vm/kernels.ts";
 import { writeDockerArchive, type SmallImage } from "./docker-archive.ts";
 import { keepFile } from "./image-cache.ts";
-import { images, type ImageName } from "./image-names.ts";
+import { images, busyboxAliases, type ImageName } from "./image-names.ts";
 import { weirArchive } from "./weir-image.ts";
 
 /** Makes what is missing; returns the archives' paths, which name their contents. */
@@ -27,24 +27,29 @@ const sidecars = [
 ] as const;
 
 async function smallImages(): Promise<readonly { name: ImageName; image: SmallImage }[]> {
-  const program = await goTools("kubernetes", sidecars);
-  const { moduleRoot } = await findKernel("7.2");
-  const busybox = join(moduleRoot, "bin/busybox");
-  const applets = (await outputOf([busybox, "--list"])).split("\n").filter((name) => name !== "");
-  const shell = { path: "bin/busybox", source: busybox };
-  const links = applets
-    .filter((name) => name !== "busybox")
-    .map((name) => ({ path: `bin/${name}`, linkTo: "busybox" }));
+  const program = await goTools("kubernetes", [...sidecars, "agnhost"]);
+  const files = await busyboxFiles();
+  const shell = files.slice(0, 1);
   const sleep = ["/bin/busybox", "sleep", "2147483647"];
   return [
-    { name: "pause", image: { reference: images.pause, files: [shell], entrypoint: sleep } },
+    { name: "pause", image: { reference: images.pause, files: shell, entrypoint: sleep } },
     {
       name: "busybox",
       image: {
         reference: images.busybox,
-        files: [shell, ...links],
+        aliases: busyboxAliases,
+        files,
         entrypoint: [],
         command: ["/bin/sh"],
+      },
+    },
+    {
+      name: "agnhost",
+      image: {
+        reference: images.agnhost,
+        files: [...files, { path: "agnhost", source: program("agnhost") }],
+        entrypoint: ["/agnhost"],
+        command: ["pause"],
       },
     },
     ...sidecars.map((name) => ({
@@ -58,6 +63,18 @@ async function smallImages(): Promise<readonly { name: ImageName; image: SmallIm
   ];
 }
 
+/** busybox of the guests' kernel packages, and a link for each of its commands. */
+async function busyboxFiles(): Promise<SmallImage["files"]> {
+  const { moduleRoot } = await findKernel("7.2");
+  const busybox = join(moduleRoot, "bin/busybox");
+  const applets = (await outputOf([busybox, "--list"])).split("\n").filter((name) => name !== "");
+  const links = applets
+    .filter((name) => name !== "busybox")
+    .map((name) => ({ path: `bin/${name}`, linkTo: "busybox" }));
+  return [{ path: "bin/busybox", source: busybox }, ...links];
+}
+
+/** Made when it is not there yet; the path names its contents. */
 async function archived(name: ImageName, image: SmallImage): Promise<string> {
   const hash = createHash("sha256").update(JSON.stringify(image));
   for (const file of image.files) if ("source" in file) hash.update(readFileSync(file.source));

@@ -1,5 +1,5 @@
 // npm run cluster -- up [--nodes 2] [--kernel 7.2] [--memory 4096] | down | status
-//   | test [FILE ...] | kubectl ...
+//   | test [FILE ...] | e2e [--minutes 20] [--focus RE] | kubectl ...
 // A real Kubernetes on this machine, without containers and without downloads of programs: control
 // plane and S3 server in a network of their own, each node a guest. What runs already is kept.
 import { parseArgs } from "node:util";
@@ -7,6 +7,7 @@ import { ensurePackages } from "../packages.ts";
 import { KERNELS } from "../vm/kernels.ts";
 import { bringUp, forgetCluster } from "./cluster.ts";
 import { daemonLog, daemonNames, daemonPid } from "./daemons.ts";
+import { runE2e } from "./e2e.ts";
 import { kubectl, kubectlInteractive } from "./kubectl.ts";
 import { adminConfig, NODES_MAX, s3Endpoint } from "./layout.ts";
 import { runProgram } from "../program.ts";
@@ -27,12 +28,15 @@ switch (command) {
   case "test":
     process.exitCode = await runTests(rest);
     break;
+  case "e2e":
+    process.exitCode = await runE2e(rest);
+    break;
   case "kubectl":
     process.exitCode = await kubectlInteractive(rest);
     break;
   case undefined:
   default:
-    console.error("usage: npm run cluster -- up|down|status|test|kubectl ...");
+    console.error("usage: npm run cluster -- up|down|status|test|e2e|kubectl ...");
     process.exitCode = 2;
 }
 
@@ -58,7 +62,9 @@ async function up(args: readonly string[]): Promise<void> {
 
 /** The scenarios of test/cluster, on the cluster that is up. */
 async function runTests(files: readonly string[]): Promise<number> {
-  const command = ["vitest", "run", "--project", "cluster", ...files] as const;
+  // One after another: some of them take nodes and programs away from all others.
+  const alone = ["--project", "cluster", "--no-file-parallelism"] as const;
+  const command = ["vitest", "run", ...alone, ...files] as const;
   const end = await runProgram({ command, output: "inherit", timeoutMs: TESTS_MS });
   return end.exitCode ?? 1;
 }

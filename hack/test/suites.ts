@@ -153,14 +153,14 @@ function withS3(options: Parameters<typeof vitest>[0]): Suite {
   };
 }
 
-/** As vitest, with the API server built before. */
+/** As vitest, with the API server and its clients built before. */
 function withApiServer(options: Parameters<typeof vitest>[0]): Suite {
   const suite = vitest(options);
   return {
     ...suite,
     async run(context) {
       await ensurePackages(["kubernetes"]);
-      await goTools("kubernetes", ["kube-apiserver"]);
+      await goTools("kubernetes", ["kube-apiserver", "kubectl", "helm"]);
       return suite.run(context);
     },
   };

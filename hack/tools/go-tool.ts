@@ -1,6 +1,6 @@
 // Builds programs from pinned Go modules, once: hack/tools/MODULE/go.mod names them in its `tool`
 // lines. The binaries lie in the cache, under the hash of go.sum, so another version is another
-// file.
+// file. A name that ends in `.test` stands for the tests of the package before it.
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -16,7 +16,17 @@ set -e
 exec 9>"$1"
 flock 9
 export CGO_ENABLED=0 GOFLAGS=-mod=readonly
-nice go build -trimpath -ldflags "$2" -o "$3/" "\${@:4}"
+programs=() tests=()
+for package in "\${@:4}"; do
+  case $package in
+    *.test) tests+=("\${package%.test}") ;;
+    *) programs+=("$package") ;;
+  esac
+done
+[ \${#programs[@]} = 0 ] || nice go build -trimpath -ldflags "$2" -o "$3/" "\${programs[@]}"
+for package in "\${tests[@]}"; do
+  nice go test -c -trimpath -ldflags "$2" -o "$3/" "$package"
+done
 `;
 
 /** The path of the only program of a module of that name. */
@@ -56,13 +66,14 @@ export async function goTools<Name extends string>(
   return pathOf;
 }
 
-/** The package of the `tool` line whose last word is the name. */
+/** The package of the `tool` line whose last word is the name; with `.test` as the name has it. */
 function packageOf(modFile: string, name: string): string {
+  const [program = "", test = ""] = name.split(/(\.test)$/u);
   const lines = modFile.match(/^(?:tool |\t)\S+$/gmu) ?? [];
   const found = lines.map((line) => line.replace(/^tool|\s/gu, ""));
-  const path = found.find((path) => basename(path) === name);
+  const path = found.find((path) => basename(path) === program);
   if (path === undefined) throw new Error(`No go.mod in hack/tools names the program ${name}.`);
-  return path;
+  return `${path}${test}`;
 }
 
 /** Kubernetes' programs would say that they are v0.0.0, and kubectl would not like it. */

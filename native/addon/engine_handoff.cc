@@ -5,6 +5,7 @@
 
 #include "addon/convert.h"
 #include "addon/engine_wrap.h"
+#include "engine/handoff/rcu_guard.h"
 #include "engine/handoff/taker.h"
 
 namespace weir::addon {
@@ -236,6 +237,11 @@ void EngineWrap::TakeAll(const Napi::CallbackInfo& info) {
       return object;
     });
   });
+}
+
+// (owners)
+void EngineWrap::RestoreKernel(const Napi::CallbackInfo& info) {
+  RcuGuard(RcuKeeper(ToText(info[0]))).Restore();
 }
 
 // (call, directory, fileBytes)

@@ -130,6 +130,7 @@ Napi::Function EngineWrap::Define(Napi::Env env) {
                       InstanceMethod<&EngineWrap::CatchUp>("catchUp"),
                       InstanceMethod<&EngineWrap::GiveAll>("giveAll"),
                       InstanceMethod<&EngineWrap::TakeAll>("takeAll"),
+                      InstanceMethod<&EngineWrap::RestoreKernel>("restoreKernel"),
                       InstanceMethod<&EngineWrap::OpenCacheFile>("openCacheFile")});
 }
 

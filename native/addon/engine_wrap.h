@@ -73,6 +73,7 @@ class EngineWrap final : public Napi::ObjectWrap<EngineWrap> {
   void CatchUp(const Napi::CallbackInfo& info);
   void GiveAll(const Napi::CallbackInfo& info);
   void TakeAll(const Napi::CallbackInfo& info);
+  void RestoreKernel(const Napi::CallbackInfo& info);
   void OpenCacheFile(const Napi::CallbackInfo& info);
   std::vector<Server> ServersOf(const Napi::Array& volumes);
   void RefuseUnknownSocket(uint32_t call);

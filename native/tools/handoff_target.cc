@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "engine/handoff/on_loop.h"
+#include "engine/handoff/rcu_guard.h"
 #include "engine/handoff/taker.h"
 #include "engine/volume/ublk_transport.h"
 
@@ -104,6 +105,7 @@ class Engine {
   }
 
   void StartTransports() {
+    weir::RcuGuard(weir::RcuKeeper(options_.run + "/owners")).Restore();
     for (size_t i = 0; i < servers_.size(); ++i) {
       if (options_.ublk) {
         auto control = Must(weir::UblkControl::Open());

@@ -52,7 +52,6 @@ function problemOf(mode: Mode): string | undefined {
     case Mode.MULTI_NODE_MULTI_WRITER:
       return "a volume is used by one node at a time: choose ReadWriteOnce or ReadWriteOncePod";
     case Mode.UNKNOWN:
-    case Mode.UNRECOGNIZED:
     default:
       return "the access mode of a volume capability is missing or not known";
   }

@@ -4,7 +4,6 @@ import {
   ControllerGetCapabilitiesResponse,
   ControllerService,
   ControllerServiceCapability_RPC_Type as Rpc,
-  type ControllerServer,
 } from "../../core/csi/generated/csi.ts";
 import { rpcService, type RpcService } from "../../core/csi/rpc-service.ts";
 import type { OperatorParts } from "../parts.ts";
@@ -33,7 +32,7 @@ const CAPABILITIES = [
 
 export function controllerService(operator: OperatorParts): RpcService {
   const parts: ServiceParts = { ...operator, inFlight: new InFlight() };
-  return rpcService<ControllerServer>(ControllerService, {
+  return rpcService(ControllerService, {
     createVolume: (request, call) => createVolume(parts, request, call),
     deleteVolume: (request, call) => deleteVolume(parts, request, call),
     controllerPublishVolume: (request, call) => publishVolume(parts, request, call),

@@ -37,7 +37,7 @@ export async function createVolume(
 ): Promise<CreateVolumeResponse> {
   try {
     const wanted = parseCreateVolume(request);
-    parts.backend.check();
+    await parts.backend.check(call.signal);
     const key = { kind: "volume", name: wanted.name, what: "created" } as const;
     const volume = await parts.inFlight.run(key, () => create(parts, wanted, call));
     return CreateVolumeResponse.fromPartial({ volume: volumeAnswer(volume) });

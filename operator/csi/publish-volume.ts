@@ -10,6 +10,7 @@ import { WeirError } from "../../core/runtime/errors.ts";
 import { isoSeconds } from "../../core/runtime/iso-time.ts";
 import { nextCondition } from "../../crds/conditions.ts";
 import { SNAPSHOT } from "../../crds/snapshot.ts";
+import { strandedMessage } from "../../crds/stranded.ts";
 import { VOLUME, type Volume } from "../../crds/volume.ts";
 import { ANNOTATIONS } from "../driver.ts";
 import { isUsable, nodeExists } from "../nodes.ts";
@@ -119,13 +120,13 @@ async function leftBehind(
 ) {
   const { volume, node, call } = options;
   const bytes = volume.status?.dirtyBytes ?? 0;
-  if (bytes === 0 || isUsable(await parts.api.get(NODE, { name: node }, call))) return undefined;
+  // Of class `s3`, everything that was synced is in the bucket: the rest was promised to nobody.
+  if (bytes === 0 || volume.spec.durability === "s3") return undefined;
+  if (isUsable(await parts.api.get(NODE, { name: node }, call))) return undefined;
   const { stranded = [], conditions = [] } = volume.status ?? {};
   const now = isoSeconds(parts.clock.wallMs());
   const since = volume.status?.atRiskSince ?? now;
-  const message =
-    `${bytes} bytes that were written are on node "${node}" only, which is lost: ` +
-    "bring the node back and copy them, or accept the loss";
+  const message = strandedMessage({ node, bytes });
   const content = { type: "Stable", status: "False", reason: "StrandedOnNode", message } as const;
   const stable = nextCondition({ present: conditions, content, now });
   return {

@@ -47,6 +47,8 @@ function seedClaim(): void {
   world.kube.seed(PERSISTENT_VOLUME_CLAIM, { metadata, spec: {} });
 }
 
+const OUT_OF_SERVICE = "node.kubernetes.io/out-of-service";
+
 const create = (name: string, more: Parameters<typeof createRequest>[1] = {}) =>
   world.run(createVolume(world.parts, createRequest(name, more), world.call));
 
@@ -192,7 +194,7 @@ test("what a lost node has not uploaded is written down where it is looked for",
   await world.kube.merge(VOLUME, { name: "v" }, { status }, { ...world.call, status: true });
   const request = ControllerUnpublishVolumeRequest.fromPartial({ volumeId: "v", nodeId: "n1" });
   world.setNode("n1", {
-    taints: [{ key: "node.kubernetes.io/out-of-service", effect: "NoExecute" }],
+    taints: [{ key: OUT_OF_SERVICE, effect: "NoExecute" }],
   });
   await world.run(unpublishVolume(world.parts, request, world.call));
   await world.settle();
@@ -205,6 +207,19 @@ test("what a lost node has not uploaded is written down where it is looked for",
   expect(stable).toMatchObject({ status: "False", reason: "StrandedOnNode" });
   expect(findCondition(volume?.status?.conditions, "Ready")?.status).toBe("True");
   expect(world.eventReasons("Volume")).toContain("StrandedOnNode");
+});
+
+test("of class s3, a lost node has nothing that was promised to anybody", async () => {
+  world = await OperatorWorld.started();
+  await create("v", { parameters: { durability: "s3" } });
+  await publish({});
+  const patch = { status: { dirtyBytes: 4096 } };
+  await world.kube.merge(VOLUME, { name: "v" }, patch, { ...world.call, status: true });
+  world.setNode("n1", { taints: [{ key: OUT_OF_SERVICE, effect: "NoExecute" }] });
+  const request = ControllerUnpublishVolumeRequest.fromPartial({ volumeId: "v", nodeId: "n1" });
+  await world.run(unpublishVolume(world.parts, request, world.call));
+  expect((await world.volume("v"))?.status).toMatchObject({ node: "" });
+  expect((await world.volume("v"))?.status?.stranded).toBeUndefined();
 });
 
 test("a node that is well has uploaded before it lets go, whatever it said last", async () => {

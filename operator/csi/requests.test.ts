@@ -119,7 +119,6 @@ describe("capabilities", () => {
     [[block(Mode.MULTI_NODE_READER_ONLY)], /one node at a time/u],
     [[block(Mode.MULTI_NODE_SINGLE_WRITER)], /one node at a time/u],
     [[block(Mode.UNKNOWN)], /access mode/u],
-    [[block(Mode.UNRECOGNIZED)], /access mode/u],
     [[{ accessType: undefined, accessMode: undefined }], /access type/u],
     [[mountCapability(Mode.SINGLE_NODE_WRITER, "zfs")], /ext4, xfs, not "zfs"/u],
   ])("refused: %j", (capabilities, message) => {

@@ -43,7 +43,7 @@ export async function createSnapshot(
   const name = snapshotNameFor(required(request.name, "name"));
   const volumeId = required(request.sourceVolumeId, "source_volume_id");
   checkSnapshotParameters(request.parameters);
-  parts.backend.check();
+  await parts.backend.check(call.signal);
   const snapshot = await parts.inFlight.run({ kind: "snapshot", name, what: "created" }, async () =>
     untilReady(parts, await findOrMake(parts, { name, volumeId, call }), call),
   );

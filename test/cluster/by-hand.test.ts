@@ -1,15 +1,12 @@
 // Goal: a Volume and a Snapshot applied by hand work like those that claims ask for, a pod's volume
 // moves with it to another node, and data goes exactly when the policy says so. Method: by kubectl
 // as a user would; the bucket is looked at as files of the S3 server.
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { s3 } from "../../hack/cluster/layout.ts";
 import { eventually, startScene, type Scene } from "../support/cluster.ts";
+import { objectsOf } from "../support/cluster-bucket.ts";
 import { claim, podWithClaim } from "../support/cluster-objects.ts";
 
-const bucket = join(s3.folder, s3.bucket, "cluster");
 const weirObject = z.object({ status: z.object({ uid: z.string(), phase: z.string() }) });
 const claimObject = z.object({ spec: z.object({ volumeName: z.string() }) });
 const volume = "volumes.weir.storage";
@@ -23,13 +20,7 @@ async function uidOf(scene: Scene, kind: string, name: string): Promise<string> 
   });
 }
 
-/** Whether any object of the volume is left in the bucket. */
-function hasData(uid: string): boolean {
-  const folder = join(bucket, "volumes", uid);
-  if (!existsSync(folder)) return false;
-  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
-  return entries.some((entry) => entry.isFile());
-}
+const hasData = (uid: string): boolean => objectsOf(uid) > 0;
 
 test("a Volume by hand gets a PV, moves between nodes with its data, and a Snapshot", async () => {
   await using scene = await startScene();

@@ -1,12 +1,10 @@
 // Goal: a claim and a pod, and what the pod writes is in the bucket and still there for the next
 // pod. Method: on the real cluster, by kubectl as a user would; checksums are taken in the pods.
 // The bucket is looked at as files of the S3 server.
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { s3 } from "../../hack/cluster/layout.ts";
 import { eventually, startScene } from "../support/cluster.ts";
+import { segmentsOf } from "../support/cluster-bucket.ts";
 import { claim, podWithClaim } from "../support/cluster-objects.ts";
 
 const volumeList = z.object({
@@ -34,12 +32,11 @@ test.each(["Filesystem", "Block"] as const)("a pod's data is in the bucket: %s",
     `--selector=weir.storage/pvc-namespace=${scene.namespace}`,
   );
   expect(items).toHaveLength(1);
-  const log = join(s3.folder, s3.bucket, "cluster/volumes", items[0]?.status.uid ?? "", "log");
+  const uid = items[0]?.status.uid ?? "";
   // The class `local` uploads some time later: 16 MiB that do not compress are at least 2 segments.
-  await eventually("two segments in the bucket", async () => {
-    const files = existsSync(log) ? readdirSync(log, { recursive: true, withFileTypes: true }) : [];
-    return files.filter((entry) => entry.isFile()).length >= 2 ? true : undefined;
-  });
+  await eventually("two segments in the bucket", async () =>
+    segmentsOf(uid) >= 2 ? true : undefined,
+  );
 
   await scene.delete("pod", "first");
   await scene.apply(podWithClaim({ name: "second", claim: "data", mode }));

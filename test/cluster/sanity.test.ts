@@ -3,20 +3,9 @@
 // a real ublk device; file systems, then raw block.
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { z } from "zod";
-import { kubectl } from "../../hack/cluster/kubectl.ts";
-import { clusterNodes, NODES_MAX } from "../../hack/cluster/layout.ts";
 import { runOnNode } from "../../hack/cluster/node-shell.ts";
 import { goTools } from "../../hack/tools/go-tool.ts";
-
-const podList = z.object({
-  items: z.array(
-    z.object({
-      metadata: z.object({ uid: z.string() }),
-      spec: z.object({ nodeName: z.string() }),
-    }),
-  ),
-});
+import { nodeByName, weirPods } from "../support/cluster-nodes.ts";
 
 const MIB = 1024 * 1024;
 const SANITY_MS = 1_200_000;
@@ -25,23 +14,15 @@ test.each(["mount", "block"] as const)(
   "csi-sanity finds no fault: %s",
   async (accessType) => {
     const tool = await goTools("kubernetes", ["csi-sanity"]);
-    const selector = "--selector=app.kubernetes.io/component=operator";
-    const listing = await kubectl(["get", "pods", "-A", selector, "--output=json"]);
-    const [operator] = podList.parse(JSON.parse(listing)).items;
-    const node = clusterNodes(NODES_MAX).find(({ name }) => name === operator?.spec.nodeName);
-    if (operator === undefined || node === undefined) throw new Error("no operator runs");
+    const operator = await operatorPod();
     const kubelet = "/var/lib/kubelet";
-    const emptyDirs = join(
-      kubelet,
-      "pods",
-      operator.metadata.uid,
-      "volumes/kubernetes.io~empty-dir",
-    );
+    const emptyDirs = join(kubelet, "pods", operator.uid, "volumes/kubernetes.io~empty-dir");
     const work = join(kubelet, `sanity-${accessType}`);
-    const end = await runOnNode(node, {
+    const end = await runOnNode(nodeByName(operator.node), {
       timeoutMs: SANITY_MS,
       script: `
-        mkdir -p ${work}
+        rm --recursive --force --one-file-system ${work}
+        mkdir ${work}
         ${tool("csi-sanity")} \\
           -csi.endpoint=unix://${kubelet}/plugins/csi.weir.storage/csi.sock \\
           -csi.controllerendpoint=unix://$(ls ${emptyDirs}/*/csi.sock) \\
@@ -53,6 +34,17 @@ test.each(["mount", "block"] as const)(
     // One case of csi-sanity is marked as pending by csi-sanity itself.
     expect(end.output).toMatch(/ 0 Failed \| 1 Pending \| /u);
     expect(end.exitCode, end.output).toBe(0);
+    // It was one operator from the first call to the last.
+    expect(await operatorPod()).toEqual(operator);
   },
   SANITY_MS + 60_000,
 );
+
+async function operatorPod() {
+  const [pod] = await weirPods("operator");
+  const node = pod?.spec.nodeName;
+  if (pod === undefined || node === undefined) throw new Error("no operator runs");
+  const { name, uid } = pod.metadata;
+  const restarts = pod.status.containerStatuses?.find((one) => one.name === "operator");
+  return { name, uid, node, restarts: restarts?.restartCount };
+}

@@ -151,7 +151,11 @@ describe("a wrong command line", () => {
       1,
       "the volume is attached: run `weir detach data`",
     );
-    expectFault(await one.weir("serve"), 1, "another engine serves here: stop it first");
+    expectFault(
+      await one.weir("serve"),
+      1,
+      "another engine serves here: take over from it with --take-over, stop it first",
+    );
     const elsewhere = ["--run", join(one.folder, "run2")];
     expectFault(
       await one.weir("grow", "data", "--size", "1G", ...elsewhere),
@@ -297,7 +301,7 @@ describe("this node's disk", () => {
     const mend = flipByte(journal, 300_000);
     const damaged = /the journal is damaged in front of records that were durable/u;
     expectLog(damaged);
-    expect(await one.serve()).toContain("volumes=0 failed=data");
+    expect(await one.serve()).toMatch(/volumes=0 .*failed=data/u);
     expectFault(await one.weir("attach", "data"), 1, "the journal is damaged");
     await one.stop();
     mend();

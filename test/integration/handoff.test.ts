@@ -12,7 +12,7 @@ import { makeOracleLog, oracle, startOracle } from "../support/oracle.ts";
 import { PREPARE_MS, prepareNative } from "../support/native-programs.ts";
 import { startWeir, type WeirProcess } from "../support/weir-process.ts";
 
-const HANDOFFS = Number(process.env["WEIR_HANDOFFS"] ?? 50);
+const HANDOFFS = Number(process.env["WEIR_HANDOFFS"] ?? 30);
 const VOLUMES = ["one", "two", "three"];
 const BLOCKS = 8192;
 const SEED = Number(process.env["WEIR_SEED"] ?? Date.now() % 1_000_000);

@@ -7,19 +7,20 @@ export function claim(options: {
   readonly storageClass: string;
   readonly size: string;
   readonly mode?: "Filesystem" | "Block";
+  readonly access?: "ReadWriteOnce" | "ReadWriteOncePod";
   readonly from?: {
     readonly kind: "VolumeSnapshot" | "PersistentVolumeClaim";
     readonly name: string;
   };
 }): KubeObject {
-  const { name, storageClass, size, mode = "Filesystem", from } = options;
+  const { name, storageClass, size, mode = "Filesystem", access = "ReadWriteOnce", from } = options;
   const group = from?.kind === "VolumeSnapshot" ? { apiGroup: "snapshot.storage.k8s.io" } : {};
   return {
     apiVersion: "v1",
     kind: "PersistentVolumeClaim",
     metadata: { name },
     spec: {
-      accessModes: ["ReadWriteOnce"],
+      accessModes: [access],
       storageClassName: storageClass,
       volumeMode: mode,
       resources: { requests: { storage: size } },
@@ -34,10 +35,34 @@ export function podWithClaim(options: {
   readonly claim: string;
   readonly mode?: "Filesystem" | "Block";
   readonly node?: string;
-  /** A shell script that it runs instead of nothing. */
+  /** A node that it is put on without asking the scheduler. */
+  readonly boundTo?: string;
+  /** A shell script that it runs instead of nothing; when it ends, so does the pod. */
   readonly command?: string;
 }): KubeObject {
-  const { name, claim, mode = "Filesystem", node, command = "sleep 2147483647" } = options;
+  const { claim } = options;
+  return pod({ ...options, volume: { persistentVolumeClaim: { claimName: claim } } });
+}
+
+/** The same with a volume that is made for this pod alone. */
+export function podWithOwnVolume(options: {
+  readonly name: string;
+  readonly storageClass: string;
+  readonly size: string;
+}): KubeObject {
+  const { spec } = claim(options);
+  return pod({ ...options, volume: { ephemeral: { volumeClaimTemplate: { spec } } } });
+}
+
+function pod(options: {
+  readonly name: string;
+  readonly volume: object;
+  readonly mode?: "Filesystem" | "Block";
+  readonly node?: string;
+  readonly boundTo?: string;
+  readonly command?: string;
+}): KubeObject {
+  const { name, volume, mode = "Filesystem", node, boundTo, command } = options;
   const use =
     mode === "Block"
       ? { volumeDevices: [{ name: "data", devicePath: "/dev/data" }] }
@@ -48,16 +73,18 @@ export function podWithClaim(options: {
     metadata: { name },
     spec: {
       terminationGracePeriodSeconds: 1,
+      ...(command === undefined ? {} : { restartPolicy: "Never" }),
+      ...(boundTo === undefined ? {} : { nodeName: boundTo }),
       ...(node === undefined ? {} : { nodeSelector: { "kubernetes.io/hostname": node } }),
       containers: [
         {
           name: "main",
           image: images.busybox,
-          command: ["sh", "-c", command],
+          command: ["sh", "-euc", command ?? "sleep 2147483647"],
           ...use,
         },
       ],
-      volumes: [{ name: "data", persistentVolumeClaim: { claimName: claim } }],
+      volumes: [{ name: "data", ...volume }],
     },
   };
 }
@@ -74,5 +101,23 @@ export function volumeSnapshot(options: {
       volumeSnapshotClassName: "weir",
       source: { persistentVolumeClaimName: options.claim },
     },
+  };
+}
+
+/** A class whose volumes are made at once, without a pod, and that goes with the test. */
+export function storageClass(options: {
+  readonly name: string;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly binding?: "Immediate" | "WaitForFirstConsumer";
+}): KubeObject {
+  const { name, parameters, binding = "Immediate" } = options;
+  return {
+    apiVersion: "storage.k8s.io/v1",
+    kind: "StorageClass",
+    metadata: { name },
+    provisioner: "csi.weir.storage",
+    parameters,
+    volumeBindingMode: binding,
+    allowVolumeExpansion: true,
   };
 }

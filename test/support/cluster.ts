@@ -9,7 +9,7 @@ import type { z } from "zod";
 import { kubectl } from "../../hack/cluster/kubectl.ts";
 
 /** Pods start slowly on emulated nodes, more so when the machine is busy. */
-const PATIENCE_MS = 240_000;
+const PATIENCE_MS = 300_000;
 const LOOK_EVERY_MS = 500;
 
 /** As the API server gives it, of which a test reads a few fields. */
@@ -19,7 +19,12 @@ export interface Scene extends AsyncDisposable {
   readonly namespace: string;
   /** Creates or changes objects, in this namespace when they live in one. */
   apply(...objects: readonly KubeObject[]): Promise<void>;
+  /** Likewise for objects that live in no namespace; deleted at the end, after the others. */
+  share(...objects: readonly KubeObject[]): Promise<void>;
   get<T>(schema: z.ZodType<T>, ...what: readonly string[]): Promise<T>;
+  /** What `kubectl describe` tells a person. */
+  describe(...what: readonly string[]): Promise<string>;
+  logs(pod: string): Promise<string>;
   /** Deletes and waits until it is gone. */
   delete(...what: readonly string[]): Promise<void>;
   /** Waits until the pod runs and is Ready. */
@@ -30,18 +35,23 @@ export interface Scene extends AsyncDisposable {
 
 let scenes = 0;
 
-export async function startScene(): Promise<Scene> {
+export async function startScene(prefix = "test"): Promise<Scene> {
   scenes += 1;
-  const namespace = `test-${process.pid}-${scenes}`;
+  const namespace = `${prefix}-${process.pid}-${scenes}`;
   await kubectl(["create", "namespace", namespace]);
   const within = `--namespace=${namespace}`;
+  const shared: KubeObject[] = [];
+  const apply = async (...objects: readonly KubeObject[]): Promise<void> =>
+    withFile(objects, (file) => kubectl(["apply", within, file]));
+  const describe = (...what: readonly string[]) => kubectl(["describe", within, ...what]);
   return {
     namespace,
-    async apply(...objects) {
-      using folder = mkdtempDisposableSync(join(tmpdir(), "weir-objects-"));
-      const file = join(folder.path, "objects.json");
-      writeFileSync(file, JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }));
-      await kubectl(["apply", within, `--filename=${file}`]);
+    apply,
+    describe,
+    logs: (pod) => kubectl(["logs", within, pod]),
+    async share(...objects) {
+      shared.push(...objects);
+      await apply(...objects);
     },
     async get(schema, ...what) {
       const text = await kubectl(["get", within, "--output=json", ...what]);
@@ -54,7 +64,7 @@ export async function startScene(): Promise<Scene> {
       try {
         await kubectl(["wait", within, limit, "--for=condition=Ready", `pod/${pod}`], patience);
       } catch (cause) {
-        const story = await kubectl(["describe", within, "pod,pvc"]);
+        const story = await describe("pod,pvc");
         throw new Error(`The pod ${pod} does not get Ready:\n${story}`, { cause });
       }
     },
@@ -63,8 +73,21 @@ export async function startScene(): Promise<Scene> {
     },
     async [Symbol.asyncDispose]() {
       await kubectl(["delete", "namespace", namespace, limit], patience);
+      if (shared.length === 0) return;
+      const gone = ["delete", "--ignore-not-found", limit];
+      await withFile(shared, (file) => kubectl([...gone, file], patience));
     },
   };
+}
+
+async function withFile(
+  objects: readonly KubeObject[],
+  use: (option: string) => Promise<unknown>,
+): Promise<void> {
+  using folder = mkdtempDisposableSync(join(tmpdir(), "weir-objects-"));
+  const file = join(folder.path, "objects.json");
+  writeFileSync(file, JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }));
+  await use(`--filename=${file}`);
 }
 
 const limit = `--timeout=${PATIENCE_MS / 1000}s`;

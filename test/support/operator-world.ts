@@ -19,6 +19,7 @@ import { getSnapshot } from "../../core/log/catalog.ts";
 import { writeCheckpoint } from "../../core/log/checkpoints.ts";
 import type { LogContext } from "../../core/log/context.ts";
 import { openLog } from "../../core/log/open-log.ts";
+import { SharedScans } from "../../core/log/shared-scans.ts";
 import type { SnapshotRecord } from "../../core/log/records.ts";
 import { createSnapshot } from "../../core/log/snapshots.ts";
 import { findVolume } from "../../core/log/volumes.ts";
@@ -85,6 +86,7 @@ export class OperatorWorld implements AsyncDisposable {
     this.parts = {
       ...ports,
       ...{ api, store },
+      scans: new SharedScans({ ...ports, store, signal: this.#stop.signal }),
       backend: new Backend({ ...ports, store }),
       people: new People({ api, recorder }),
       volumes: this.#stack.use(new Reflector({ ...ports, api, kind: VOLUME })),

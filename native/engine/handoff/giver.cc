@@ -21,7 +21,7 @@ class Giver {
       : options_(options),
         until_ns_(HandoffNowNs() + options.deadline_ns),
         crew_(volumes.size()),
-        rcu_(options.owners + "/rcu_expedited.before") {
+        rcu_(RcuKeeper(options.owners)) {
     for (const GiveVolume& volume : volumes) {
       volumes_.push_back(std::make_unique<VolumeGiver>(volume.uid, *volume.server));
     }

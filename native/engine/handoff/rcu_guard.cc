@@ -27,6 +27,8 @@ bool WriteSmall(const std::string& path, int flags, std::string_view text) {
 
 }  // namespace
 
+std::string RcuKeeper(const std::string& owners) { return owners + "/rcu_expedited.before"; }
+
 RcuGuard::RcuGuard(std::string keeper, std::string setting)
     : keeper_(std::move(keeper)), setting_(std::move(setting)) {}
 

@@ -9,6 +9,9 @@
 
 namespace weir {
 
+// Where an engine keeps what the setting was, below its folder of owners.
+[[nodiscard]] std::string RcuKeeper(const std::string& owners);
+
 class RcuGuard {
  public:
   // `keeper`: the file for the former value. Where the setting cannot be changed the window is

@@ -22,10 +22,10 @@ export interface PersistentVolumes {
 }
 
 export function logContext(
-  { store, clock, random }: Pick<OperatorParts, "store" | "clock" | "random">,
+  { store, clock, random, scans }: Pick<OperatorParts, "store" | "clock" | "random" | "scans">,
   signal: AbortSignal,
 ): LogContext {
-  return { store, clock, random, signal, patienceMs: STORE_PATIENCE_MS };
+  return { store, clock, random, scans, signal, patienceMs: STORE_PATIENCE_MS };
 }
 
 export async function gatherVolume(options: {

@@ -95,6 +95,7 @@ export class FakeNativeEngine implements BlockEngine, HandoffEngine {
   abandonUblk = async (): Promise<void> => undefined;
   cacheHas = (): boolean => false;
   cacheStats = (): CacheStats => NO_CACHE;
+  restoreKernel = (): void => undefined;
   openCacheFile = async (): Promise<void> => undefined;
 
   close(): void {
