@@ -25,6 +25,8 @@ import { FakeSockets } from "./fake-sockets.ts";
 const FIRST_PID = 2 ** 23;
 const RESTART_MS = 1_000;
 const THINK_MS = 10;
+/** What Node calls its requests to the file system; CloseReq is the end of a FileHandle. */
+const FILE_WORK = /^(?:FSReq|CloseReq)/u;
 
 export interface FakeNode {
   readonly container: string;
@@ -86,7 +88,7 @@ export class HandoffWorld implements AsyncDisposable {
   async tick(): Promise<void> {
     await this.clock.settle();
     // Files are real, and as fast as they are: no time passes while one is worked on.
-    while (process.getActiveResourcesInfo().some((name) => name.startsWith("FSReq"))) {
+    while (process.getActiveResourcesInfo().some((name) => FILE_WORK.test(name))) {
       await this.clock.settle();
     }
     const nowMs = this.clock.monotonicMs();
