@@ -1,8 +1,8 @@
 // A connection between two servers: coming to rest at a message's border, and going on elsewhere.
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "engine/base/check.h"
 #include "engine/nbd/nbd_connection.h"
@@ -123,7 +123,7 @@ void NbdConnection::Resume(const Handover& handover) {
     TakeChunk(handover.input.size());
     ReleaseChunk(old);
   }
-  std::memcpy(chunk_->bytes.get(), handover.input.data(), handover.input.size());
+  std::copy(handover.input.begin(), handover.input.end(), chunk_->bytes.get());
   parsed_ = 0;
   filled_ = handover.input.size();
   Parse();
