@@ -304,6 +304,7 @@ TEST(HandoffWindow, OneOfManyClaims) {
   const TempDirectory directory;
   std::atomic<int> mine{0};
   std::vector<std::thread> threads;
+  threads.reserve(8);
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&] {
       const auto claim = ClaimGeneration(directory.path(), 3, "who");

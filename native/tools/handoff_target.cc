@@ -171,7 +171,7 @@ std::unique_ptr<VolumeServer> Engine::Open(size_t index) {
   server->Start(
       config, std::move(base),
       [&](weir::Result<weir::VolumeStats> stats) {
-        (void)Must(std::move(stats));
+        (void)Must(stats);
         opened.set_value();
       },
       options_.take ? VolumeServer::Mode::kWarm : VolumeServer::Mode::kOwner);

@@ -83,6 +83,7 @@ WindowOptions HandoffScene::Options(HandoffSocket& socket, const std::string& id
 GiveOutcome HandoffScene::Give(const WindowOptions& options,
                                const std::vector<std::unique_ptr<VolumeRig>>& rigs) {
   std::vector<GiveVolume> volumes;
+  volumes.reserve(rigs.size());
   for (const auto& rig : rigs) volumes.push_back({UidAt(volumes.size()), &rig->server()});
   return GiveAll(options, volumes);
 }
@@ -90,6 +91,7 @@ GiveOutcome HandoffScene::Give(const WindowOptions& options,
 TakeOutcome HandoffScene::Take(const WindowOptions& options,
                                const std::vector<std::unique_ptr<VolumeRig>>& rigs) {
   std::vector<TakeVolume> volumes;
+  volumes.reserve(rigs.size());
   for (const auto& rig : rigs)
     volumes.push_back({UidAt(volumes.size()), &rig->server(), window::Transport::kNone, {}});
   return TakeAll(options, volumes);
