@@ -5,6 +5,7 @@
 
 #include "addon/convert.h"
 #include "addon/engine_wrap.h"
+#include "engine/base/monotonic_clock.h"
 #include "engine/handoff/rcu_guard.h"
 #include "engine/handoff/taker.h"
 
@@ -99,7 +100,7 @@ void EngineWrap::SendHandoff(const Napi::CallbackInfo& info) {
   }
   messages_->Post([this, call, entry = std::move(entry),
                    copy = std::vector<std::byte>(bytes.begin(), bytes.end())] {
-    const auto sent = entry->socket->Send(copy, {}, HandoffNowNs() + kSendNs);
+    const auto sent = entry->socket->Send(copy, {}, MonotonicNs() + kSendNs);
     if (sent.ok()) {
       Done(call);
     } else {
@@ -120,7 +121,7 @@ void EngineWrap::KillHandoffPeer(const Napi::CallbackInfo& info) {
   auto entry = sockets_->Find(VolumeOf(info));
   if (entry == nullptr) return RefuseUnknownSocket(call);
   messages_->Post([this, call, entry = std::move(entry)] {
-    const auto killed = entry->socket->KillPeer(HandoffNowNs() + kKillNs);
+    const auto killed = entry->socket->KillPeer(MonotonicNs() + kKillNs);
     if (killed.ok()) {
       Done(call);
     } else {
@@ -157,38 +158,43 @@ void EngineWrap::CatchUp(const Napi::CallbackInfo& info) {
   });
 }
 
-// The volumes of a window: their servers, kept alive by what comes out.
-std::vector<EngineWrap::Server> EngineWrap::ServersOf(const Napi::Array& volumes) {
-  std::vector<Server> servers;
-  for (uint32_t i = 0; i < volumes.Length(); ++i) {
-    const auto volume = Napi::Value(volumes[i]).As<Napi::Object>();
-    const auto found = volumes_.find(static_cast<uint32_t>(ToU64(volume.Get("volume"))));
-    if (found == volumes_.end()) return {};
-    servers.push_back(found->second);
+// (call, socket, {owners, generation, identity, deadlineMs}, [{volume, ...}]): the socket is the
+// window's own until EndWindow(). Nothing: the call was refused.
+std::optional<EngineWrap::Window> EngineWrap::BeginWindow(const Napi::CallbackInfo& info) {
+  const uint32_t call = CallOf(info);
+  Window window{.entry = sockets_->Find(VolumeOf(info)), .options = {}, .servers = {}};
+  if (window.entry == nullptr) {
+    RefuseUnknownSocket(call);
+    return std::nullopt;
   }
-  return servers;
+  const auto listed = info[3].As<Napi::Array>();
+  for (uint32_t i = 0; i < listed.Length(); ++i) {
+    const auto volume = Napi::Value(listed[i]).As<Napi::Object>();
+    const auto found = volumes_.find(static_cast<uint32_t>(ToU64(volume.Get("volume"))));
+    if (found == volumes_.end()) {
+      Refuse(call, {ENODEV, "the volume is not attached here"});
+      return std::nullopt;
+    }
+    window.servers.push_back(found->second);
+  }
+  window.options = ToWindow(info[2].As<Napi::Object>(), *window.entry->socket);
+  HandoffSockets::BeginWindow(window.entry);
+  return window;
 }
 
 // (call, socket, {owners, generation, identity, deadlineMs}, [{uid, volume}]) -> GiveOutcome
 void EngineWrap::GiveAll(const Napi::CallbackInfo& info) {
-  const uint32_t call = CallOf(info);
-  auto entry = sockets_->Find(VolumeOf(info));
-  if (entry == nullptr) return RefuseUnknownSocket(call);
+  auto window = BeginWindow(info);
+  if (!window) return;
   const auto listed = info[3].As<Napi::Array>();
-  auto servers = ServersOf(listed);
-  if (servers.size() != listed.Length()) {
-    return Refuse(call, {ENODEV, "the volume is not attached here"});
-  }
   std::vector<GiveVolume> volumes;
   for (uint32_t i = 0; i < listed.Length(); ++i) {
     const auto volume = Napi::Value(listed[i]).As<Napi::Object>();
-    volumes.push_back({.uid = ToUid(volume.Get("uid")), .server = servers[i].get()});
+    volumes.push_back({.uid = ToUid(volume.Get("uid")), .server = window->servers[i].get()});
   }
-  const WindowOptions options = ToWindow(info[2].As<Napi::Object>(), *entry->socket);
-  HandoffSockets::BeginWindow(entry);
-  window_->Post([this, call, entry, options, volumes, servers = std::move(servers)] {
-    auto outcome = std::make_shared<GiveOutcome>(weir::GiveAll(options, volumes));
-    HandoffSockets::EndWindow(entry);
+  window_->Post([this, call = CallOf(info), window = std::move(*window), volumes] {
+    auto outcome = std::make_shared<GiveOutcome>(weir::GiveAll(window.options, volumes));
+    HandoffSockets::EndWindow(window.entry);
     Done(call, [outcome](Napi::Env env) -> Napi::Value {
       Napi::Object object = Napi::Object::New(env);
       object.Set("kind", outcome->kind == GiveOutcome::Kind::kGiven  ? "given"
@@ -204,29 +210,22 @@ void EngineWrap::GiveAll(const Napi::CallbackInfo& info) {
 
 // (call, socket, options as above, [{uid, volume, ublk, socketPath, exportName}]) -> TakeOutcome
 void EngineWrap::TakeAll(const Napi::CallbackInfo& info) {
-  const uint32_t call = CallOf(info);
-  auto entry = sockets_->Find(VolumeOf(info));
-  if (entry == nullptr) return RefuseUnknownSocket(call);
+  auto window = BeginWindow(info);
+  if (!window) return;
   const auto listed = info[3].As<Napi::Array>();
-  auto servers = ServersOf(listed);
-  if (servers.size() != listed.Length()) {
-    return Refuse(call, {ENODEV, "the volume is not attached here"});
-  }
   std::vector<TakeVolume> volumes;
   for (uint32_t i = 0; i < listed.Length(); ++i) {
     const auto volume = Napi::Value(listed[i]).As<Napi::Object>();
     volumes.push_back({.uid = ToUid(volume.Get("uid")),
-                       .server = servers[i].get(),
+                       .server = window->servers[i].get(),
                        .transport = volume.Get("ublk").ToBoolean() ? window::Transport::kUblk
                                                                    : window::Transport::kNbd,
                        .nbd = {.socket_path = ToText(volume.Get("socketPath")),
                                .export_name = ToText(volume.Get("exportName"))}});
   }
-  const WindowOptions options = ToWindow(info[2].As<Napi::Object>(), *entry->socket);
-  HandoffSockets::BeginWindow(entry);
-  window_->Post([this, call, entry, options, volumes, servers = std::move(servers)] {
-    auto outcome = std::make_shared<TakeOutcome>(weir::TakeAll(options, volumes));
-    HandoffSockets::EndWindow(entry);
+  window_->Post([this, call = CallOf(info), window = std::move(*window), volumes] {
+    auto outcome = std::make_shared<TakeOutcome>(weir::TakeAll(window.options, volumes));
+    HandoffSockets::EndWindow(window.entry);
     Done(call, [outcome](Napi::Env env) -> Napi::Value {
       Napi::Object object = Napi::Object::New(env);
       object.Set("kind", outcome->kind == TakeOutcome::Kind::kTaken     ? "taken"

@@ -10,11 +10,14 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <unordered_map>
+#include <vector>
 
 #include "addon/event_queue.h"
 #include "addon/handoff_sockets.h"
 #include "engine/cache/clean_cache.h"
+#include "engine/handoff/giver.h"
 #include "engine/ublk/ublk_control.h"
 #include "engine/volume/volume_server.h"
 #include "engine/volume/worker.h"
@@ -31,6 +34,12 @@ class EngineWrap final : public Napi::ObjectWrap<EngineWrap> {
   using Make = std::function<Napi::Value(Napi::Env)>;
   // A volume shared with tasks under way; closed volumes leave the map first.
   using Server = std::shared_ptr<VolumeServer>;
+  // What giveAll and takeAll work with; the servers live as long as it does.
+  struct Window {
+    HandoffSockets::Shared entry;
+    WindowOptions options;
+    std::vector<Server> servers;  // in the order of the call
+  };
 
   // volumes (engine_wrap.cc)
   void OpenVolume(const Napi::CallbackInfo& info);
@@ -75,7 +84,7 @@ class EngineWrap final : public Napi::ObjectWrap<EngineWrap> {
   void TakeAll(const Napi::CallbackInfo& info);
   void RestoreKernel(const Napi::CallbackInfo& info);
   void OpenCacheFile(const Napi::CallbackInfo& info);
-  std::vector<Server> ServersOf(const Napi::Array& volumes);
+  std::optional<Window> BeginWindow(const Napi::CallbackInfo& info);
   void RefuseUnknownSocket(uint32_t call);
 
   // The ublk control ring, opened at its first use. Control worker only.

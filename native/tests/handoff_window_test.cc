@@ -12,6 +12,7 @@
 #include <fstream>
 #include <thread>
 
+#include "engine/base/monotonic_clock.h"
 #include "engine/handoff/owners.h"
 #include "engine/handoff/rcu_guard.h"
 #include "tests/support/handoff_scene.h"
@@ -122,7 +123,7 @@ TEST(HandoffWindow, AJournalThatWasNotReadToItsEndIsNotTaken) {
   // The predecessor's word is changed on its way: a sequence number that the journal does not have.
   auto [third, fourth] = HandoffSocket::Pair();
   std::thread between([&, &from = *second, &to = *third] {
-    const uint64_t until_ns = HandoffNowNs() + 10'000'000'000ULL;
+    const uint64_t until_ns = MonotonicNs() + 10'000'000'000ULL;
     std::atomic<bool> open{true};
     std::thread back([&] {
       while (open) {

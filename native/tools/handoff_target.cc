@@ -22,6 +22,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/base/monotonic_clock.h"
 #include "engine/handoff/on_loop.h"
 #include "engine/handoff/rcu_guard.h"
 #include "engine/handoff/taker.h"
@@ -205,7 +206,7 @@ TakeOutcome Engine::Take(HandoffSocket& socket, uint64_t generation) {
 }
 
 bool Engine::GiveTo(HandoffSocket& socket, uint64_t* generation) {
-  const uint64_t until_ns = weir::HandoffNowNs() + 5'000'000'000ULL;
+  const uint64_t until_ns = weir::MonotonicNs() + 5'000'000'000ULL;
   for (const auto& server : servers_) {
     std::promise<void> settled;
     server->With(
@@ -297,7 +298,7 @@ void PrintTaken(const TakeOutcome& outcome) {
 
 int TakeAndServe(const Options& options) {
   auto socket = Must(HandoffSocket::Connect(options.run + "/handoff.sock"));
-  const auto hello = Must(socket->Receive(weir::HandoffNowNs() + 5'000'000'000ULL));
+  const auto hello = Must(socket->Receive(weir::MonotonicNs() + 5'000'000'000ULL));
   uint64_t generation = 0;
   if (hello.bytes.size() != sizeof(generation)) Fail("no generation was sent", EPROTO);
   std::memcpy(&generation, hello.bytes.data(), sizeof(generation));

@@ -1,12 +1,13 @@
 #include "engine/base/crc32c.h"
 
 #include <isa-l/crc.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
+
+#include "engine/base/monotonic_clock.h"
 
 namespace weir {
 namespace {
@@ -38,22 +39,16 @@ constexpr Tables MakeTables() noexcept {
 
 constexpr Tables kTables = MakeTables();
 
-uint64_t NowNs() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<uint64_t>(now.tv_nsec);
-}
-
 // The best of a few tries: a try that was interrupted says nothing.
 uint64_t FastestTryNs(Extend extend) noexcept {
   static constexpr std::array<std::byte, 4096> kData{};
   uint64_t best = UINT64_MAX;
   uint32_t reg = ~0U;
   for (int i = 0; i < 8; ++i) {
-    const uint64_t begun = NowNs();
+    const uint64_t begun = MonotonicNs();
     reg = extend(reg, kData);
     asm volatile("" : : "r"(reg) : "memory");
-    best = std::min(best, NowNs() - begun);
+    best = std::min(best, MonotonicNs() - begun);
   }
   return best;
 }

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <utility>
 
+#include "engine/base/monotonic_clock.h"
 #include "engine/handoff/crew.h"
 #include "engine/handoff/owners.h"
 #include "engine/handoff/rcu_guard.h"
@@ -19,7 +20,7 @@ class Giver {
  public:
   Giver(const WindowOptions& options, const std::vector<GiveVolume>& volumes)
       : options_(options),
-        until_ns_(HandoffNowNs() + options.deadline_ns),
+        until_ns_(MonotonicNs() + options.deadline_ns),
         crew_(volumes.size()),
         rcu_(RcuKeeper(options.owners)) {
     for (const GiveVolume& volume : volumes) {
@@ -149,7 +150,7 @@ GiveOutcome Giver::Keep(std::string reason, bool frozen) {
     if (!mine) {
       // The other engine owns everything by now and may still be at its last steps; or, when the
       // folder cannot be written, only its own word or its end tells that it never will.
-      const auto taken = AwaitTaken(HandoffNowNs() + options_.deadline_ns);
+      const auto taken = AwaitTaken(MonotonicNs() + options_.deadline_ns);
       if (taken.ok()) return Given();
       const bool ended = taken.error().code == ECANCELED || taken.error().code == ECONNRESET;
       if (claim.ok() || !ended || GenerationIsClaimed(options_.owners, generation + 1)) {

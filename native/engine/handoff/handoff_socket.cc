@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "engine/base/monotonic_clock.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77  // Linux 6.5
@@ -40,7 +41,7 @@ Result<sockaddr_un> AddressOf(const std::string& path) {
 // 0: ready; else ETIMEDOUT. A socket that was closed is ready: the call that follows tells.
 int WaitFor(int fd, short events, uint64_t until_ns) {
   for (;;) {
-    const uint64_t now_ns = HandoffNowNs();
+    const uint64_t now_ns = MonotonicNs();
     const uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
     const timespec limit{static_cast<time_t>(left_ns / 1'000'000'000ULL),
                          static_cast<long>(left_ns % 1'000'000'000ULL)};
@@ -74,12 +75,6 @@ std::vector<UniqueFd> TakeFds(msghdr& message) {
 }
 
 }  // namespace
-
-uint64_t HandoffNowNs() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<uint64_t>(now.tv_nsec);
-}
 
 Result<std::unique_ptr<HandoffSocket>> HandoffSocket::Connect(const std::string& path) {
   const auto address = AddressOf(path);

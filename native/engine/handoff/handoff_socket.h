@@ -65,9 +65,6 @@ class HandoffSocket {
   uid_t peer_uid_ = 0;
 };
 
-// CLOCK_MONOTONIC, which both engines of a node share.
-[[nodiscard]] uint64_t HandoffNowNs() noexcept;
-
 class HandoffListener {
  public:
   // Puts the socket at `path` by rename, over one that is there; mode 0600. It is never removed, as

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include "engine/base/monotonic_clock.h"
 #include "engine/handoff/crew.h"
 #include "engine/handoff/owners.h"
 #include "engine/handoff/volume_taker.h"
@@ -19,7 +20,7 @@ using window::Kind;
 class Taker {
  public:
   Taker(const WindowOptions& options, const std::vector<TakeVolume>& volumes)
-      : options_(options), until_ns_(HandoffNowNs() + options.deadline_ns), crew_(volumes.size()) {
+      : options_(options), until_ns_(MonotonicNs() + options.deadline_ns), crew_(volumes.size()) {
     for (const TakeVolume& volume : volumes) {
       volumes_.push_back(std::make_unique<VolumeTaker>(
           VolumeTaker::Options{volume.uid, *volume.server, volume.transport, volume.nbd}));
@@ -122,7 +123,7 @@ Result<void> Taker::FollowAll() {
 }
 
 Result<void> Taker::Claim() {
-  if (HandoffNowNs() >= until_ns_) return Error{ETIMEDOUT, "the handoff took too long"};
+  if (MonotonicNs() >= until_ns_) return Error{ETIMEDOUT, "the handoff took too long"};
   options_.at_step("claim");
   const auto claim = ClaimGeneration(options_.owners, options_.generation + 1, options_.identity);
   if (!claim.ok()) return claim.error();
@@ -133,7 +134,7 @@ Result<void> Taker::Claim() {
 }
 
 Result<void> Taker::ServeAll() {
-  const uint64_t claimed_ns = HandoffNowNs();
+  const uint64_t claimed_ns = MonotonicNs();
   options_.at_step("serve");
   crew_.All([&](size_t at) {
     VolumeTaker& volume = *volumes_[at];

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "engine/base/monotonic_clock.h"
 #include "engine/handoff/on_loop.h"
 #include "engine/volume/ublk_transport.h"
 
@@ -22,7 +23,7 @@ using window::Transport;
 constexpr std::chrono::microseconds kRestLook{200};
 
 uint64_t LeftNs(uint64_t until_ns) {
-  const uint64_t now_ns = HandoffNowNs();
+  const uint64_t now_ns = MonotonicNs();
   return until_ns > now_ns ? until_ns - now_ns : 0;
 }
 
@@ -91,7 +92,7 @@ void VolumeGiver::OnFrozen(VolumeServer& at) {
     body_.ublk_depth = device_.queue_depth;
     body_.ublk_max_io_bytes = device_.max_io_bytes;
   }
-  body_.rested_ns = HandoffNowNs();
+  body_.rested_ns = MonotonicNs();
 }
 
 Result<void> VolumeGiver::Freeze(uint64_t until_ns) {
@@ -99,7 +100,7 @@ Result<void> VolumeGiver::Freeze(uint64_t until_ns) {
   frozen_ = frozen->get_future();
   stage_ = Stage::kFreezing;
   server_.With([this, frozen](VolumeServer& at) {
-    body_.frozen_ns = HandoffNowNs();
+    body_.frozen_ns = MonotonicNs();
     const auto open = std::make_shared<int>(1 + (at.ublk != nullptr) + (at.nbd != nullptr));
     const auto one = [this, &at, open, frozen] {
       if (--*open > 0) return;
@@ -134,7 +135,7 @@ Result<void> VolumeGiver::Leave(uint64_t until_ns) {
     if (!left.ok()) return left;
     stage_ = Stage::kLeft;
   }
-  body_.left_ns = HandoffNowNs();
+  body_.left_ns = MonotonicNs();
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include <future>
 #include <utility>
 
+#include "engine/base/monotonic_clock.h"
 #include "engine/handoff/on_loop.h"
 #include "engine/ublk/ublk_nodes.h"
 #include "engine/volume/ublk_transport.h"
@@ -72,7 +73,7 @@ Result<void> VolumeTaker::Open(const window::VolumeBody& body, uint64_t until_ns
     return Error{EBADMSG, "a volume was handed over with another transport than agreed on"};
   }
   if (transport_ == Transport::kUblk) {
-    const uint64_t now_ns = HandoffNowNs();
+    const uint64_t now_ns = MonotonicNs();
     UblkDeviceInfo info;
     info.id = body.ublk_id;
     info.queue_depth = body.ublk_depth;
@@ -126,7 +127,7 @@ Result<void> VolumeTaker::Serve(uint64_t claimed_ns) {
     served = ServeNbd();
   }
   const Result<void> owns = adopted->get_future().get();
-  body_.serving_ns = HandoffNowNs();
+  body_.serving_ns = MonotonicNs();
   if (!owns.ok() || !served.ok()) return owns.ok() ? served : owns;
   if (transport_ == Transport::kUblk) {
     // In a container of its own /dev, where the node is still missing.

@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -18,6 +17,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "engine/base/monotonic_clock.h"
 #include "engine/loop/member_completion.h"
 #include "engine/loop/spin_policy.h"
 
@@ -36,12 +36,6 @@ constexpr std::array<uint32_t, 3> kSetupFlags = {
     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
     0,
 };
-
-uint64_t MonotonicNs() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<uint64_t>(now.tv_nsec);
-}
 
 void CpuRelax() noexcept {
 #if defined(__x86_64__)

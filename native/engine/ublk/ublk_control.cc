@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "engine/base/check.h"
+#include "engine/base/monotonic_clock.h"
 #include "engine/base/types.h"
 #include "engine/base/unique_fd.h"
 #include "engine/ublk/ublk_nodes.h"
@@ -35,12 +36,6 @@ constexpr long kRecoveryPauseNs = 100'000;
 // commands they find: a successor that fetches within that moment loses commands that the driver
 // goes on using, and the kernel crashes. Nothing tells when the worker is done, so we wait.
 constexpr long kSettleNs = 10'000'000;
-
-uint64_t MonotonicNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<uint64_t>(now.tv_nsec);
-}
 
 void Pause(long ns) {
   const timespec pause{0, ns};

@@ -16,6 +16,8 @@
 #include <memory>
 #include <system_error>
 
+#include "engine/base/monotonic_clock.h"
+
 namespace weir {
 namespace {
 
@@ -52,12 +54,6 @@ int MakeNode(const NodeNames& names) {
   if (std::from_chars(colon + 1, end, minor).ec != std::errc{}) return ENOENT;
   const int result = ::mknod(names.node.c_str(), names.type | 0600U, ::makedev(major, minor));
   return result == 0 || errno == EEXIST ? 0 : errno;
-}
-
-uint64_t MonotonicNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000ULL + static_cast<uint64_t>(now.tv_nsec);
 }
 
 void Pause() {
