@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { SecureContextOptions } from "node:tls";
 import { z } from "zod";
-import { WeirError } from "../runtime/errors.ts";
+import { messageOf, WeirError } from "../runtime/errors.ts";
 
 /** Mounted into every pod that has a service account. */
 const ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -55,7 +55,7 @@ export async function loadKubeConfig(kubeconfigPath: string | undefined): Promis
   try {
     return await readKubeConfig(kubeconfigPath);
   } catch (error) {
-    const problem = error instanceof Error ? error.message : String(error);
+    const problem = messageOf(error);
     throw new WeirError("invalid-argument", "the kubeconfig cannot be used: check the file", {
       details: { kubeconfigPath, problem },
       cause: error,

@@ -6,7 +6,7 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { RequestOptions } from "node:https";
 import { readFile } from "node:fs/promises";
-import { WeirError } from "../runtime/errors.ts";
+import { messageOf, WeirError } from "../runtime/errors.ts";
 import type { Clock } from "../runtime/ports.ts";
 import { abortReason, abortable } from "../runtime/timer-signals.ts";
 import type { KubeConfig } from "./kube-config.ts";
@@ -221,11 +221,7 @@ function faultOf(
     ? "the API server has gone silent: check the network and the API server"
     : "the API server cannot be reached: check the network and the API server";
   return new WeirError("kube-unavailable", message, {
-    details: { method: call.method, path, problem: problemOf(error) },
+    details: { method: call.method, path, problem: messageOf(error) },
     cause: error,
   });
-}
-
-function problemOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

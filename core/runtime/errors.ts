@@ -84,3 +84,8 @@ function fault(
 ): FaultClass {
   return { grpc, reason, level, retryable };
 }
+
+/** What was thrown, in words; anything may be. */
+export function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}

@@ -1,7 +1,7 @@
 // The program without the process: from argv to an exit status. Tests run it with streams of
 // their own.
 import type { Clock, Random } from "../../core/runtime/ports.ts";
-import { WeirError } from "../../core/runtime/errors.ts";
+import { messageOf, WeirError } from "../../core/runtime/errors.ts";
 import { abortReason } from "../../core/runtime/timer-signals.ts";
 import { helpCommand, parseCommandLine, type ParsedArguments } from "./args.ts";
 import type { Cli } from "./cli.ts";
@@ -102,6 +102,7 @@ function toFault(cause: unknown, signal: AbortSignal): WeirError {
     const reason = abortReason(signal);
     if (reason instanceof WeirError) return reason;
   }
-  const text = cause instanceof Error ? cause.message : String(cause);
-  return new WeirError("internal", `the command failed unexpectedly: ${text}`, { cause });
+  return new WeirError("internal", `the command failed unexpectedly: ${messageOf(cause)}`, {
+    cause,
+  });
 }

@@ -67,6 +67,16 @@ async function handedOver(world: HandoffWorld): Promise<FakeNode> {
   return node;
 }
 
+/** The store goes down with the window's end, and stays so. */
+async function handedOverWithoutStore(world: HandoffWorld): Promise<FakeNode> {
+  world.onStep = (_node, step) => {
+    if (step === "take-ended") world.storeDown = true;
+  };
+  const node = await handedOver(world);
+  world.onStep = () => undefined;
+  return node;
+}
+
 test("the successor claims an epoch of its own and uploads with it", async () => {
   await using world = await servedWorld();
   const node = await handedOver(world);
@@ -78,14 +88,10 @@ test("the successor claims an epoch of its own and uploads with it", async () =>
 
 test("with the store down after the window it serves, and claims an epoch later", async () => {
   await using world = await servedWorld();
-  world.onStep = (_node, step) => {
-    if (step === "take-ended") world.storeDown = true;
-  };
-  const node = await handedOver(world);
+  const node = await handedOverWithoutStore(world);
   const before = world.answered;
   await until(world, () => world.answered > before + 100);
   expect((await volumesOf(world, node)).map(({ epoch }) => epoch)).toEqual([1, 1, 1]);
-  world.onStep = () => undefined;
   world.storeDown = false;
   await eventually(world, node, ({ epoch }) => epoch === 2);
   expect(world.machine.violations).toEqual([]);
@@ -93,11 +99,7 @@ test("with the store down after the window it serves, and claims an epoch later"
 
 test("a log that holds what the predecessor did not name: the volume is opened anew", async () => {
   await using world = await servedWorld();
-  world.onStep = (_node, step) => {
-    if (step === "take-ended") world.storeDown = true;
-  };
-  const node = await handedOver(world);
-  world.onStep = () => undefined;
+  const node = await handedOverWithoutStore(world);
   // A PUT of the predecessor that everybody took for lost arrives.
   const [volume] = await volumesOf(world, node);
   if (volume === undefined) throw new Error("nothing is attached");
@@ -125,11 +127,7 @@ test("a log that holds what the predecessor did not name: the volume is opened a
 
 test("another node that claims meanwhile fences the volume, as after a restart", async () => {
   await using world = await servedWorld();
-  world.onStep = (_node, step) => {
-    if (step === "take-ended") world.storeDown = true;
-  };
-  const node = await handedOver(world);
-  world.onStep = () => undefined;
+  const node = await handedOverWithoutStore(world);
   const [volume] = await volumesOf(world, node);
   const uid = asVolumeUid(volume?.uid ?? "");
   const context = { store: world.bucket, clock: world.clock, random: world.random, signal };

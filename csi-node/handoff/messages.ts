@@ -165,3 +165,11 @@ function parseJson(bytes: Uint8Array): unknown {
     return undefined;
   }
 }
+
+/** What both state machines hear of the other engine. */
+export type PeerEvent =
+  | { readonly kind: "message"; readonly message: Message }
+  /** What came was no message of this protocol. */
+  | { readonly kind: "garbage" }
+  /** The socket ended; whether the process behind it lives. */
+  | { readonly kind: "closed"; readonly peerAlive: boolean };

@@ -10,12 +10,13 @@ import type { GiveOutcome } from "../engine/handoff-port.ts";
 import { DEADLINES_MS, WARMING_RENEWALS_MAX } from "./deadlines.ts";
 import {
   CAPABILITIES,
-  missingCapability,
-  negotiate,
-  VERSION_MAX,
-  VERSION_MIN,
   type Hello,
   type Message,
+  missingCapability,
+  negotiate,
+  type PeerEvent,
+  VERSION_MAX,
+  VERSION_MIN,
 } from "./messages.ts";
 
 interface Talk {
@@ -57,11 +58,7 @@ export type PredecessorState =
 
 export type PredecessorEvent =
   | { readonly kind: "connected" }
-  | { readonly kind: "message"; readonly message: Message }
-  /** What came was no message of this protocol. */
-  | { readonly kind: "garbage" }
-  /** The socket ended; whether the process behind it lives. */
-  | { readonly kind: "closed"; readonly peerAlive: boolean }
+  | PeerEvent
   | { readonly kind: "deadline" }
   | { readonly kind: "settled" }
   | { readonly kind: "unsettled"; readonly reason: string }

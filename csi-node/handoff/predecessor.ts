@@ -4,7 +4,7 @@
 // Owns: the connection under way, its calm, its timers. One handoff at a time; whoever else
 // connects is told so. Failure: what the host cannot do becomes an event of the machine; a state
 // that cannot be left in order ends the process (`onDie`), and crash recovery does the rest.
-import { WeirError } from "../../core/runtime/errors.ts";
+import { messageOf, WeirError } from "../../core/runtime/errors.ts";
 import type { Logger } from "../../core/runtime/log.ts";
 import type { Clock } from "../../core/runtime/ports.ts";
 import type { DeviceStall, GiveOutcome, HandoffSocket } from "../engine/handoff-port.ts";
@@ -59,7 +59,6 @@ export class HandoffPredecessor {
   #talk: Talk | undefined;
   #orders: readonly WarmOrder[] = [];
   #devices: readonly DeviceStall[] = [];
-  #peerBuild = "";
   #generation: number;
   #calm: AbortController | undefined;
   #homecoming = Promise.withResolvers<void>();
@@ -91,19 +90,11 @@ export class HandoffPredecessor {
     }
     this.#orders = [];
     this.#devices = [];
-    this.#peerBuild = "";
     this.#machine.takePhases();
     this.#talk = new Talk({
       socket,
       clock: this.#options.clock,
-      events: {
-        onMessage: (message) => {
-          if (message.kind === "hello") this.#peerBuild = message.build;
-          this.#machine.post({ kind: "message", message });
-        },
-        onGarbage: () => this.#machine.post({ kind: "garbage" }),
-        onClosed: (peerAlive) => this.#machine.post({ kind: "closed", peerAlive }),
-      },
+      post: (event) => this.#machine.post(event),
     });
     this.#machine.post({ kind: "connected" });
   }
@@ -175,7 +166,7 @@ export class HandoffPredecessor {
       this.#orders = orders;
       this.#machine.post({ kind: "settled" });
     } catch (cause) {
-      if (!calm.signal.aborted) this.#machine.post({ kind: "unsettled", reason: textOf(cause) });
+      if (!calm.signal.aborted) this.#machine.post({ kind: "unsettled", reason: messageOf(cause) });
       return;
     }
     const reason = await host.pressure(calm.signal).catch(() => undefined);
@@ -196,8 +187,8 @@ export class HandoffPredecessor {
       return await host.give({ socket, generation });
     } catch (cause) {
       // The port answers with outcomes; a rejection leaves open who has the devices.
-      onDie(new WeirError("internal", `the window failed: ${textOf(cause)}`, { cause }));
-      return { kind: "lost", reason: textOf(cause) };
+      onDie(new WeirError("internal", `the window failed: ${messageOf(cause)}`, { cause }));
+      return { kind: "lost", reason: messageOf(cause) };
     }
   }
 
@@ -207,7 +198,7 @@ export class HandoffPredecessor {
       await this.#options.host.release();
       this.#machine.post({ kind: "released" });
     } catch (cause) {
-      this.#options.onDie(new WeirError("internal", textOf(cause), { cause }));
+      this.#options.onDie(new WeirError("internal", messageOf(cause), { cause }));
     }
   }
 
@@ -224,7 +215,7 @@ export class HandoffPredecessor {
       await host.startOver();
       this.#machine.post({ kind: "reclaimed", generation });
     } catch (cause) {
-      onDie(new WeirError("internal", textOf(cause), { cause }));
+      onDie(new WeirError("internal", messageOf(cause), { cause }));
     }
   }
 
@@ -236,7 +227,7 @@ export class HandoffPredecessor {
       outcome,
       generation: this.#generation,
       reason,
-      peerBuild: this.#peerBuild,
+      peerBuild: this.#talk?.peerBuild ?? "",
       phasesMs: this.#machine.takePhases(),
       devices: this.#devices,
       worstStallUs: worstStallUs(this.#devices),
@@ -245,8 +236,4 @@ export class HandoffPredecessor {
     logReport(log, report);
     onReport(report);
   }
-}
-
-function textOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

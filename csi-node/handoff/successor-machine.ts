@@ -9,11 +9,12 @@ import { VERSION } from "../../core/runtime/version.ts";
 import { DEADLINES_MS } from "./deadlines.ts";
 import {
   CAPABILITIES,
+  type Message,
   missingCapability,
+  type PeerEvent,
   VERSION_MAX,
   VERSION_MIN,
   VERSION_WITH_PROGRESS,
-  type Message,
 } from "./messages.ts";
 
 interface Talk {
@@ -49,9 +50,7 @@ export interface SuccessorEnd {
 
 export type SuccessorEvent =
   | { readonly kind: "start" }
-  | { readonly kind: "message"; readonly message: Message }
-  | { readonly kind: "garbage" }
-  | { readonly kind: "closed"; readonly peerAlive: boolean }
+  | PeerEvent
   | { readonly kind: "deadline" }
   | { readonly kind: "progress"; readonly loaded: number; readonly of: number }
   | { readonly kind: "loaded"; readonly volumes: number }

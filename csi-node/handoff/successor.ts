@@ -1,7 +1,7 @@
 // An engine that takes over from the one that serves: runs successor-machine.ts over the socket and
 // its own host. `taken` settles the question of ownership, `settled` that the predecessor has
 // closed what it had.
-import { WeirError } from "../../core/runtime/errors.ts";
+import { messageOf, WeirError } from "../../core/runtime/errors.ts";
 import type { Logger } from "../../core/runtime/log.ts";
 import type { Clock } from "../../core/runtime/ports.ts";
 import type { DeviceStall, HandoffSocket, TakeOutcome } from "../engine/handoff-port.ts";
@@ -76,7 +76,6 @@ class HandoffSuccessor {
   readonly #decided = Promise.withResolvers<SuccessorResult>();
   readonly #settled = Promise.withResolvers<void>();
   #devices: readonly DeviceStall[] = [];
-  #peerBuild = "";
   #told = false;
   #loaded: Promise<void> = Promise.resolve();
   #discarded: Promise<void> = Promise.resolve();
@@ -95,14 +94,7 @@ class HandoffSuccessor {
     this.#talk = new Talk({
       socket,
       clock,
-      events: {
-        onMessage: (message) => {
-          if (message.kind === "hello-ack") this.#peerBuild = message.build;
-          this.#machine.post({ kind: "message", message });
-        },
-        onGarbage: () => this.#machine.post({ kind: "garbage" }),
-        onClosed: (peerAlive) => this.#machine.post({ kind: "closed", peerAlive }),
-      },
+      post: (event) => this.#machine.post(event),
     });
   }
 
@@ -144,7 +136,7 @@ class HandoffSuccessor {
       outcome: "taken",
       generation,
       reason: undefined,
-      peerBuild: this.#peerBuild,
+      peerBuild: this.#talk.peerBuild,
       phasesMs: this.#machine.takePhases(),
       devices: this.#devices,
       worstStallUs: worstStallUs(this.#devices),
@@ -195,7 +187,7 @@ class HandoffSuccessor {
         },
       });
     } catch (cause) {
-      this.#machine.post({ kind: "unloaded", reason: textOf(cause) });
+      this.#machine.post({ kind: "unloaded", reason: messageOf(cause) });
       return;
     }
     // What was called off meanwhile must not stay loaded.
@@ -220,7 +212,7 @@ class HandoffSuccessor {
       this.#machine.post({ kind: "took", outcome });
     } catch (cause) {
       // The port answers with outcomes; a rejection leaves open who has the devices.
-      onDie(new WeirError("internal", `the window failed: ${textOf(cause)}`, { cause }));
+      onDie(new WeirError("internal", `the window failed: ${messageOf(cause)}`, { cause }));
     }
   }
 
@@ -229,11 +221,7 @@ class HandoffSuccessor {
       await this.#options.host.adopt(outcome);
       this.#machine.post({ kind: "adopted" });
     } catch (cause) {
-      this.#machine.post({ kind: "unadopted", reason: textOf(cause) });
+      this.#machine.post({ kind: "unadopted", reason: messageOf(cause) });
     }
   }
-}
-
-function textOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

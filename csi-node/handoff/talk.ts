@@ -2,22 +2,17 @@
 // process behind it lives.
 import type { Clock } from "../../core/runtime/ports.ts";
 import type { HandoffSocket } from "../engine/handoff-port.ts";
-import { decodeMessage, encodeMessage, type Message } from "./messages.ts";
+import { decodeMessage, encodeMessage, type Message, type PeerEvent } from "./messages.ts";
 
 /** A process that is being killed closes its sockets a moment before it counts as gone. */
 const DEATH_GRACE_MS = 1_000;
 const DEATH_POLL_MS = 20;
 
-interface TalkEvents {
-  onMessage(message: Message): void;
-  onGarbage(): void;
-  onClosed(peerAlive: boolean): void;
-}
-
 export class Talk {
   readonly socket: HandoffSocket;
   readonly #clock: Clock;
-  readonly #events: TalkEvents;
+  readonly #post: (event: PeerEvent) => void;
+  #peerBuild = "";
   /** Messages go out in the order of their calls. */
   #sending: Promise<void> = Promise.resolve();
   /** The other end is gone. */
@@ -28,15 +23,20 @@ export class Talk {
   constructor(options: {
     readonly socket: HandoffSocket;
     readonly clock: Clock;
-    readonly events: TalkEvents;
+    readonly post: (event: PeerEvent) => void;
   }) {
     this.socket = options.socket;
     this.#clock = options.clock;
-    this.#events = options.events;
+    this.#post = options.post;
     this.socket.listen({
       onMessage: (bytes) => this.#receive(bytes),
       onClose: () => this.#hangup(),
     });
+  }
+
+  /** As it said in its greeting; empty until then. */
+  get peerBuild(): string {
+    return this.#peerBuild;
   }
 
   /** Never rejects: a message that cannot be sent ends the talk. */
@@ -60,11 +60,13 @@ export class Talk {
     try {
       message = decodeMessage(bytes);
     } catch {
-      this.#events.onGarbage();
+      this.#post({ kind: "garbage" });
       return;
     }
     // Of a kind that only newer versions know, outside of what was agreed on: not ours to judge.
-    if (message !== null) this.#events.onMessage(message);
+    if (message === null) return;
+    if (message.kind === "hello" || message.kind === "hello-ack") this.#peerBuild = message.build;
+    this.#post({ kind: "message", message });
   }
 
   #hangup(): void {
@@ -78,6 +80,6 @@ export class Talk {
     while (this.socket.isPeerAlive() && this.#clock.monotonicMs() < patienceEndsMs) {
       await this.#clock.sleep(DEATH_POLL_MS);
     }
-    if (!this.#closed) this.#events.onClosed(this.socket.isPeerAlive());
+    if (!this.#closed) this.#post({ kind: "closed", peerAlive: this.socket.isPeerAlive() });
   }
 }
