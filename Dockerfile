@@ -34,7 +34,8 @@ RUN install -d -m 777 "$NODE_COMPILE_CACHE" && \
 
 FROM base AS build
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes \
-    --no-install-recommends npm cmake ninja-build g++ liburing-dev libzstd-dev libisal-dev libgtest-dev
+    --no-install-recommends npm cmake ninja-build g++ liburing-dev libzstd-dev libisal-dev libxxhash-dev \
+    libgtest-dev
 WORKDIR /src
 COPY . .
 RUN bash hack/run build release && bash hack/run image-tree /tree

@@ -10,6 +10,7 @@ const groups = {
     "liburing-dev": "the engine's event loop and I/O",
     "libzstd-dev": "compression of frames",
     "libisal-dev": "crc32c",
+    "libxxhash-dev": "sums of journal blocks",
     "libgtest-dev": "native unit tests",
   },
   proto: {

@@ -199,6 +199,7 @@ TEST_F(JournalCorruption, SealedDataIsCheckedByTheRead) {
 
 TEST_F(JournalCorruption, ABrokenFooterCostsOnlyTime) {
   AppendFiles(2);
+  Sync();
   Idle();
   for (const size_t back : {size_t{4096}, size_t{4096 - 40}, size_t{4096 + 8}, size_t{4096 + 24}}) {
     Image broken = storage_.Now();

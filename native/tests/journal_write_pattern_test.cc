@@ -1,7 +1,9 @@
-// Goal: the journal writes the way its speed and its safety rest on: whole pages, one write per
-//   file and commit, no reads, no growth of memory in the steady state.
+// Goal: the journal writes the way its speed and its safety rest on: up to the end of a page, one
+//   write per file and commit, no reads, no growth of memory in the steady state.
 // Method: the recorded operations of a journal on the simulated disk.
 #include <gtest/gtest.h>
+
+#include <cstring>
 
 #include "engine/journal/background.h"
 #include "tests/support/journal_model.h"
@@ -11,10 +13,10 @@ namespace {
 
 constexpr uint32_t kFileBytes = 8U << 20;
 
-std::unique_ptr<Journal> OpenBig(SimStorage& storage) {
+std::unique_ptr<Journal> OpenBig(SimStorage& storage, uint64_t files = 4) {
   JournalConfig config = SimConfig();
   config.file_bytes = kFileBytes;
-  config.capacity_bytes = 4ULL * kFileBytes;
+  config.capacity_bytes = files * kFileBytes;
   auto opened = Journal::OpenOn(storage.NewDisk(), journal::BackgroundMode::kManual, config,
                                 [](const JournalRecord&) {});
   EXPECT_TRUE(opened.ok());
@@ -29,25 +31,29 @@ std::vector<const SimOp*> WritesSince(const SimStorage& storage, size_t op) {
   return writes;
 }
 
-TEST(JournalWritePattern, OneWholePageWritePerCommit) {
+TEST(JournalWritePattern, OneWritePerCommitThatEndsWithAPage) {
   SimStorage storage;
   const auto journal = OpenBig(storage);
   const Bytes data(size_t{kJournalRecordBlocksMax} * kBlockBytes, std::byte{0x42});
   std::mt19937_64 random(3);
+  uint64_t end = 0;  // the file's header is written with its first record
   for (int commit = 0; commit < 200; ++commit) {
     const size_t before = storage.op_count();
     const uint64_t records = 1 + random() % 3;
+    uint64_t bytes = commit == 0 ? journal::kFileHeaderBytes : 0;
     for (uint64_t i = 0; i < records; ++i) {
       const auto blocks = static_cast<uint32_t>(1 + random() % 4);
       ASSERT_TRUE(journal->CanStage(blocks));
       (void)journal->StageWrite(random() % 99, blocks, data.data());
+      bytes += journal::RecordBytes(blocks);
     }
     EXPECT_EQ(storage.op_count(), before);  // staging touches memory only
     ASSERT_TRUE(journal->Commit().ok());
     const auto writes = WritesSince(storage, before);
     ASSERT_EQ(writes.size(), 1U);
-    EXPECT_EQ(writes[0]->offset % 4096, 0U);
-    EXPECT_EQ(writes[0]->data.size() % 4096, 0U);
+    EXPECT_EQ(writes[0]->offset, end);
+    EXPECT_EQ((writes[0]->offset + writes[0]->data.size()) % 4096, 0U);
+    end += bytes;
   }
 }
 
@@ -180,6 +186,41 @@ TEST(JournalWritePattern, NoZerosAreWrittenAheadInAFileThatIsFullOfThem) {
   const size_t before = storage.op_count();
   for (int i = 0; i < 200; ++i) write_and_sync();
   EXPECT_EQ(ZeroedBytes(storage, before), 0U);
+}
+
+size_t Footers(const SimStorage& storage) {
+  size_t footers = 0;
+  for (const auto& [name, content] : storage.Now()) {
+    if (!name.ends_with(".jnl")) continue;
+    uint64_t magic = 0;
+    std::memcpy(&magic, content.data() + kFileBytes - journal::kPageBytes, sizeof(magic));
+    footers += magic == journal::kFooterMagic ? 1 : 0;
+  }
+  return footers;
+}
+
+// Four files may wait for a seal in a journal of 16; a flush has all of them sealed.
+TEST(JournalWritePattern, FullFilesAreSealedOnceTheyAreDurableOrTooMany) {
+  SimStorage storage;
+  const auto journal = OpenBig(storage, 16);
+  const Bytes data(64 * kBlockBytes, std::byte{0x42});
+  uint32_t full = 0;
+  const auto fill_until = [&](uint32_t files) {
+    while (full < files) {
+      while (!journal->CanStage(64)) journal->OnReady();
+      full = journal->StageWrite(0, 64, data.data()).addr.file() - 1;
+      ASSERT_TRUE(journal->Commit().ok());
+    }
+    for (int i = 0; i < 10; ++i) journal->OnReady();
+  };
+  fill_until(4);
+  EXPECT_EQ(Footers(storage), 0U);
+  fill_until(6);
+  EXPECT_EQ(Footers(storage), 2U);
+  for (const int fd : journal->sync_fds()) ASSERT_TRUE(storage.Sync(fd).ok());
+  journal->MarkSynced(journal->committed_seq());
+  for (int i = 0; i < 10; ++i) journal->OnReady();
+  EXPECT_EQ(Footers(storage), 6U);
 }
 
 TEST(JournalWritePattern, AnIdleJournalReservesOneFileOnly) {

@@ -4,6 +4,9 @@ STORE=file:///mnt/disk/store
 STATE=/mnt/disk/state
 LOG=/mnt/disk/serve.log
 BUILD=native/build/release
+# Spares later processes the stripping of types, by WebAssembly: faster, and less compiled code, of
+# which V8's bookkeeping ("it->second.Size() > offset") fails now and then in an emulated guest.
+export NODE_COMPILE_CACHE=/run/node-cache
 modprobe ublk_drv
 mkdir -p /mnt/disk/store
 

@@ -1,5 +1,6 @@
 #include "engine/journal/journal.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "engine/base/check.h"
@@ -35,6 +36,19 @@ void Journal::State::Absorb() {
     }
   }
   ledger.Rebuild();
+}
+
+// A seal syncs. For records that nobody asked to be durable it would only compete with their writer,
+// and by the time a flush comes they may have been uploaded. Bounded, because that flush then waits
+// for all of it, and a replay reads what has no footer.
+void Journal::State::SealDue() {
+  constexpr size_t kUnsealedBytesMax = 256U << 20;
+  const size_t most = std::min(kUnsealedBytesMax / files.file_bytes(), files.slot_count() / 4);
+  while (!unsealed.empty() &&
+         (unsealed.size() > most || unsealed.front()->last_seq() <= ledger.synced_seq())) {
+    background.Seal(unsealed.front());
+    unsealed.pop_front();
+  }
 }
 
 // None before the first record (an idle volume costs one reserved file), one until the first file
@@ -94,9 +108,10 @@ Result<void> Journal::Commit() {
   }
   for (JournalFile* file : state.appender.full()) {
     state.rotated = true;
-    state.background.Seal(file);
+    state.unsealed.push_back(file);
   }
   state.appender.full().clear();
+  state.SealDue();
   if (state.background.has_done()) state.Absorb();
   state.ledger.Rebuild();
   state.WantSpares();
@@ -117,6 +132,7 @@ void Journal::MarkSynced(uint64_t seq) noexcept {
   state_->ledger.NoteSynced(seq);
   state_->appender.NoteSynced();
   state_->background.NoteSynced(seq);
+  state_->SealDue();
 }
 
 void Journal::MarkFailed() noexcept { state_->failed = true; }
@@ -148,7 +164,9 @@ Result<void> Journal::RecycleOldest() {
   WEIR_CHECK(oldest.sealed && oldest.last_seq <= committed_seq());
   if (failed()) return Error{EIO, "the journal has failed; its disk lost data"};
   ++state.spares_coming;
-  state.background.Recycle(state.files.RetireOldest(), oldest.last_seq);
+  journal::JournalFile* const file = state.files.RetireOldest();
+  if (!state.unsealed.empty() && state.unsealed.front() == file) state.unsealed.pop_front();
+  state.background.Recycle(file, oldest.last_seq);
   state.ledger.Rebuild();
   return {};
 }

@@ -1,5 +1,8 @@
 #include "engine/journal/journal_format.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <cstring>
 
 #include "engine/base/crc32c.h"
@@ -56,14 +59,15 @@ uint32_t LapSeed(const Uid& journal_id, uint32_t file_number, uint32_t lap) noex
   return Crc32cExtend(crc, BytesOf(lap));
 }
 
-uint32_t BlockCrc(uint32_t seed, uint64_t block, const std::byte* data) noexcept {
-  return Crc32cExtend(Crc32cExtend(seed, BytesOf(block)), {data, kBlockBytes});
+uint32_t BlockSum(uint32_t seed, uint64_t block, const std::byte* data) noexcept {
+  constexpr uint64_t kSpread = 0x9e37'79b9'7f4a'7c15;  // 2^64 / golden ratio, odd
+  return static_cast<uint32_t>(XXH64(data, kBlockBytes, (seed * kSpread) ^ block));
 }
 
 bool BlockVerifies(const BlockPrefix& prefix, uint32_t seed, uint64_t block,
                    const std::byte* data) noexcept {
   return prefix.block_low == static_cast<uint32_t>(block) &&
-         prefix.crc == BlockCrc(seed, block, data);
+         prefix.sum == BlockSum(seed, block, data);
 }
 
 }  // namespace weir::journal

@@ -51,7 +51,7 @@ static_assert(sizeof(RecordHeader) == 64 && std::is_trivially_copyable_v<RecordH
 
 // In front of every data block.
 struct BlockPrefix {
-  uint32_t crc = 0;  // BlockCrc()
+  uint32_t sum = 0;  // BlockSum()
   uint32_t block_low = 0;
 };
 static_assert(sizeof(BlockPrefix) == 8);
@@ -149,7 +149,9 @@ template <typename T>
 
 // Checksum state every block and record of one lap of one file starts from.
 [[nodiscard]] uint32_t LapSeed(const Uid& journal_id, uint32_t file_number, uint32_t lap) noexcept;
-[[nodiscard]] uint32_t BlockCrc(uint32_t seed, uint64_t block, const std::byte* data) noexcept;
+// Not a CRC: every byte of a volume passes here twice, and xxHash is fast also where the CPU's CRC
+// instructions are emulated (per 4 KiB: 0.6 us against 5; where they are real, 0.18 us against 0.07).
+[[nodiscard]] uint32_t BlockSum(uint32_t seed, uint64_t block, const std::byte* data) noexcept;
 // True when `prefix` and `data` are what was appended for `block` under `seed`.
 [[nodiscard]] bool BlockVerifies(const BlockPrefix& prefix, uint32_t seed, uint64_t block,
                                  const std::byte* data) noexcept;

@@ -69,7 +69,7 @@ Result<std::unique_ptr<Journal>> Journal::Assemble(std::unique_ptr<journal::Jour
   };
   for (journal::JournalFile& file : folder.live) state->files.AddLive(place(file));
   for (journal::JournalFile& file : folder.spares) state->files.AddSpare(place(file));
-  state->appender.Begin(folder.tail_seq, folder.tail_page);
+  state->appender.Begin(folder.tail_seq);
   state->ledger.NoteSynced(folder.synced_seq);
   state->rotated = state->files.live().size() > 1;
   state->background.Start();

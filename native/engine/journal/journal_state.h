@@ -1,6 +1,7 @@
 // The parts of an open journal, in the order in which they depend on each other.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -27,6 +28,8 @@ struct Journal::State {
   [[nodiscard]] bool HasFailed() const noexcept { return failed || background.failed(); }
   // Takes in what the background finished.
   void Absorb();
+  // Has full files sealed whose records are durable, or that are too many to wait any longer.
+  void SealDue();
   // Has as many files prepared as the journal's pace calls for.
   void WantSpares();
 
@@ -37,6 +40,7 @@ struct Journal::State {
   journal::Appender appender;
   journal::Background background;
   std::vector<journal::Background::Done> done;
+  std::deque<journal::JournalFile*> unsealed;  // full, in order; the background does not know them
   size_t spares_coming = 0;  // handed to the background, not back yet
   bool rotated = false;
   bool failed = false;

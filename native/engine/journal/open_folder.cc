@@ -69,7 +69,6 @@ Result<OpenFolder> MakeJournal(JournalDisk& disk, const JournalConfig& config) {
                     .live = {},
                     .spares = {},
                     .unindexed = {},
-                    .tail_page = {},
                     .tail_seq = config.base_record_seq};
 }
 
@@ -91,7 +90,6 @@ Result<OpenFolder> LoadJournal(JournalDisk& disk, const Meta& meta, const Journa
                     .live = std::move(replayed.value().files),
                     .spares = std::move(replayed.value().leftovers),
                     .unindexed = {},
-                    .tail_page = {},
                     .tail_seq = replayed.value().tail_seq,
                     .next_number = replayed.value().highest_number + 1};
 }
@@ -133,8 +131,6 @@ Result<void> BeginLap(JournalDisk& disk, OpenFolder& folder, uint64_t epoch) {
   file.end += RecordBytes(0);
   file.laps.push_back(
       {file.end, last.lap + 1, LapSeed(folder.meta.journal_id, file.number, last.lap + 1)});
-  const auto page = pages.begin() + (PageDown(file.end) - begin);
-  folder.tail_page.assign(page, page + (file.end - PageDown(file.end)));
   return WriteAt(disk, file.fd.get(), std::span(pages).first(PageUp(file.end) - begin), begin);
 }
 

@@ -186,15 +186,6 @@ Result<std::unique_ptr<Journal>> WarmJournal::Adopt(std::unique_ptr<WarmJournal>
   State& state = *warm->state_;
   WEIR_CHECK(state.prepared && warm->Matches(handover));
   if (!state.live.empty()) state.live.back().sealed = handover.newest_sealed;
-  const uint32_t end = handover.newest_end;
-  std::array<std::byte, journal::kPageBytes> page{};
-  const uint32_t held = end % journal::kPageBytes;
-  if (held > 0) {
-    const auto got =
-        ReadAt(*state.disk, state.live.back().fd.get(), std::span(page).first(held), end - held);
-    if (!got.ok()) return got.error();
-    if (got.value() != held) return Error{EIO, "the journal's newest file became shorter"};
-  }
   auto mark = journal::MarkFile::Load(*state.disk, state.meta.journal_id);
   if (!mark.ok()) return mark.error();
   if (const auto locked = state.disk->TakeLock(std::move(lock)); !locked.ok()) {
@@ -205,7 +196,6 @@ Result<std::unique_ptr<Journal>> WarmJournal::Adopt(std::unique_ptr<WarmJournal>
                              .live = std::move(state.live),
                              .spares = std::move(state.ahead),
                              .unindexed = {},
-                             .tail_page = {page.begin(), page.begin() + held},
                              .tail_seq = state.tail_seq,
                              .synced_seq = handover.synced_seq,
                              .next_number = handover.next_number,

@@ -28,6 +28,11 @@ namespace {
 // complete long after their entries were reused.
 constexpr uint32_t kCompletionsPerEntry = 4;
 
+// Completions of one round. More at once save little: a commit of eight blocks costs per block what
+// one of 32 does. Without a limit client and server take turns with all that is in flight, each
+// waiting for the other (4 KiB writes over ublk, 32 in flight, two CPUs: 24,000/s against 30,000).
+constexpr unsigned kRoundMax = 8;
+
 // SUBMIT_ALL (5.18), TASKRUN_FLAG and COOP_TASKRUN (5.19), SINGLE_ISSUER (6.0), DEFER_TASKRUN
 // (6.1). R_DISABLED lets the loop thread, not the creating thread, become the single issuer.
 constexpr std::array<uint32_t, 3> kSetupFlags = {
@@ -120,6 +125,10 @@ void Loop::State::Wake() noexcept {
 // Submits everything queued and waits for a completion, which may be that of the timer.
 void Loop::State::Enter(Loop& loop) {
   if (!timers.empty() && timers.front().due_ns != armed_due_ns) ArmTimer(loop);
+  if (io_uring_cq_ready(&ring) > 0) {
+    (void)io_uring_submit(&ring);
+    return;
+  }
   if (loop.slow_waits_ == 0 && spin.ShouldSpin()) {
     io_uring_submit(&ring);
     spin.OnSpinEnded(SpinForCompletion());
@@ -168,8 +177,9 @@ void Loop::State::OnTimer(int /*result*/, uint32_t /*flags*/) {
 
 void Loop::State::Dispatch() {
   // Only what is ready now: completions made by the dispatching itself belong to the next round, so
-  // that the round-end hooks are never starved.
-  for (unsigned left = io_uring_cq_ready(&ring); left > 0; --left) {
+  // that the round-end hooks are never starved. And only so many that the client goes on with the
+  // first answers while the next requests are worked on.
+  for (unsigned left = std::min(io_uring_cq_ready(&ring), kRoundMax); left > 0; --left) {
     io_uring_cqe* cqe = nullptr;
     unsigned head = 0;
     io_uring_for_each_cqe(&ring, head, cqe) break;

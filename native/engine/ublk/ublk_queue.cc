@@ -14,6 +14,16 @@
 #endif
 
 namespace weir {
+namespace {
+
+// A page more than a buffer needs: at a power of two, the first pages of all buffers would fall into
+// the same few places of the caches of data and of addresses (measured under emulation: copying
+// 4 KiB into one of 32 buffers in turn 17.8 us against 7.5).
+size_t BufferStride(const UblkQueueConfig& config) {
+  return size_t{config.max_io_bytes} + kBlockBytes;
+}
+
+}  // namespace
 
 class UblkQueue::Tag final : public Completion {
  public:
@@ -33,7 +43,7 @@ UblkQueue::UblkQueue(Loop& loop, BlockDevice& device, std::unique_ptr<UblkChanne
       channel_(std::move(channel)),
       requests_(config.depth) {
   left_behind_.reserve(config.depth);
-  void* mapped = ::mmap(nullptr, size_t{config.depth} * config.max_io_bytes, PROT_READ | PROT_WRITE,
+  void* mapped = ::mmap(nullptr, size_t{config.depth} * BufferStride(config), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   WEIR_CHECK(mapped != MAP_FAILED);
   buffers_ = static_cast<std::byte*>(mapped);
@@ -43,11 +53,11 @@ UblkQueue::UblkQueue(Loop& loop, BlockDevice& device, std::unique_ptr<UblkChanne
     tags_.emplace_back(this, tag);
     requests_[tag].tag = tag;
     requests_[tag].owner = this;
-    free_buffers_.push_back(buffers_ + size_t{tag} * config.max_io_bytes);
+    free_buffers_.push_back(buffers_ + size_t{tag} * BufferStride(config));
   }
 }
 
-UblkQueue::~UblkQueue() { ::munmap(buffers_, size_t{config_.depth} * config_.max_io_bytes); }
+UblkQueue::~UblkQueue() { ::munmap(buffers_, size_t{config_.depth} * BufferStride(config_)); }
 
 void UblkQueue::Begin(std::function<void()> all_aborted) {
   all_aborted_ = std::move(all_aborted);

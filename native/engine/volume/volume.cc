@@ -75,6 +75,7 @@ void Volume::Submit(IoRequest* request) {
     Finish(request, -EIO);
     return;
   }
+  last_io_ns_ = loop_.now_ns();
   switch (request->op) {
     case IoOp::kRead:
       ++counters_.reads;

@@ -259,6 +259,7 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
   void EraseStableZeroes(std::span<const SegmentExtent> extents, JournalAddr end);
 
   // volume_recycle.cc
+  [[nodiscard]] bool RecycleDue();
   void MaybeRecycle();
   [[nodiscard]] std::vector<Move> PlanMoves(const Journal::FileInfo& file);
   void FinishRecycle(const Journal::FileInfo& file);
@@ -300,6 +301,8 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
   SegmentId committed_;
   uint64_t committed_blocks_ = 0;  // the volume's size at that position
   bool recycling_ = false;
+  bool awaiting_quiet_ = false;  // a timer will look again
+  uint64_t last_io_ns_ = 0;      // of the last read or write
   bool calm_ = false;
 
   // Reading.

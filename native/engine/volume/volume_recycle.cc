@@ -1,14 +1,38 @@
 // Recycling: the oldest journal file's blocks move to the clean cache, the map lets go of the file,
 // the journal reuses it. Data stays readable on the node all the way.
+#include <algorithm>
 #include <utility>
 
 #include "engine/volume/volume.h"
 
 namespace weir {
+namespace {
+
+constexpr uint64_t kQuietNs = 50'000'000;
+
+}  // namespace
+
+// From three quarters on in quiet moments, as moving blocks competes with whoever reads or writes
+// just now; when only an eighth is free, at once.
+bool Volume::RecycleDue() {
+  const uint64_t capacity = journal_->capacity_bytes();
+  const uint64_t used = journal_->used_bytes();
+  if (used < capacity / 4 * 3) return false;
+  const uint64_t least_free = std::max<uint64_t>(capacity / 8, config_.journal.file_bytes);
+  if (capacity - used <= least_free) return true;
+  if (loop_.now_ns() - last_io_ns_ >= kQuietNs) return true;
+  if (!awaiting_quiet_) {
+    awaiting_quiet_ = true;
+    loop_.After(kQuietNs, [this] {
+      awaiting_quiet_ = false;
+      MaybeRecycle();
+    });
+  }
+  return false;
+}
 
 void Volume::MaybeRecycle() {
-  if (recycling_ || calm_ || failed_) return;
-  if (journal_->used_bytes() < journal_->capacity_bytes() / 4 * 3) return;
+  if (recycling_ || calm_ || failed_ || !RecycleDue()) return;
   const Journal::FileInfo file = journal_->oldest_file();
   if (!file.sealed || file.last_seq > stable_seq_) return;
   recycling_ = true;
