@@ -52,8 +52,7 @@ JournalRecord Appender::Stage(RecordHeader header, const std::byte* data, uint64
   SealStruct(header);
   staged_.push_back(
       {.file = file, .data = data, .meta = meta_.size(), .blocks = blocks, .offset = file->end});
-  const auto head = BytesOf(header);
-  meta_.insert(meta_.end(), head.begin(), head.end());
+  AddMeta(BytesOf(header));
   if (data != nullptr) StageBlocks(header, data);
   file->entries.push_back({header.start_block, header.block_count, file->end | header.type});
   file->end += bytes;
@@ -66,9 +65,14 @@ void Appender::StageBlocks(const RecordHeader& header, const std::byte* data) {
     const BlockPrefix prefix{
         .sum = BlockSum(header.seed, block, data + static_cast<size_t>(i) * kBlockBytes),
         .block_low = static_cast<uint32_t>(block)};
-    const auto bytes = BytesOf(prefix);
-    meta_.insert(meta_.end(), bytes.begin(), bytes.end());
+    AddMeta(BytesOf(prefix));
   }
+}
+
+void Appender::AddMeta(std::span<const std::byte> bytes) {
+  const size_t at = meta_.size();
+  meta_.resize(at + bytes.size());
+  std::memcpy(meta_.data() + at, bytes.data(), bytes.size());
 }
 
 Result<void> Appender::Commit() {

@@ -47,6 +47,7 @@ class Appender {
   };
 
   JournalFile* FileFor(uint32_t bytes);
+  void AddMeta(std::span<const std::byte> bytes);
   void StageBlocks(const RecordHeader& header, const std::byte* data);
   Result<void> CommitFile(std::span<const Staged> records);
   void GatherFileHeader(const JournalFile& file);

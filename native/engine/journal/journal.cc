@@ -38,9 +38,9 @@ void Journal::State::Absorb() {
   ledger.Rebuild();
 }
 
-// A seal syncs. For records that nobody asked to be durable it would only compete with their writer,
-// and by the time a flush comes they may have been uploaded. Bounded, because that flush then waits
-// for all of it, and a replay reads what has no footer.
+// A seal syncs. For records that nobody asked to be durable it would only compete with their
+// writer, and by the time a flush comes they may have been uploaded. Bounded, because that flush
+// then waits for all of it, and a replay reads what has no footer.
 void Journal::State::SealDue() {
   constexpr size_t kUnsealedBytesMax = 256U << 20;
   const size_t most = std::min(kUnsealedBytesMax / files.file_bytes(), files.slot_count() / 4);

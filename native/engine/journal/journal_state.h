@@ -41,7 +41,7 @@ struct Journal::State {
   journal::Background background;
   std::vector<journal::Background::Done> done;
   std::deque<journal::JournalFile*> unsealed;  // full, in order; the background does not know them
-  size_t spares_coming = 0;  // handed to the background, not back yet
+  size_t spares_coming = 0;                    // handed to the background, not back yet
   bool rotated = false;
   bool failed = false;
 };

@@ -18,7 +18,7 @@ struct OpenFolder {
   MarkFile mark;
   std::vector<JournalFile> live;  // in order; all but perhaps the newest are sealed
   std::vector<JournalFile> spares;
-  std::vector<uint32_t> unindexed;   // numbers of live files that are sealed without a footer
+  std::vector<uint32_t> unindexed;  // numbers of live files that are sealed without a footer
   uint64_t tail_seq = 0;
   uint64_t synced_seq = 0;  // records up to here are durable
   uint32_t next_number = 1;

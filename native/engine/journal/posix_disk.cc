@@ -162,7 +162,10 @@ Result<uint64_t> PosixDisk::Read(int fd, std::span<iovec> parts, uint64_t offset
 
 Result<void> PosixDisk::Write(int fd, std::span<iovec> parts, uint64_t offset) {
   while (!parts.empty()) {
-    const ssize_t put = ::pwritev(fd, parts.data(), CountOf(parts), static_cast<off_t>(offset));
+    const auto at = static_cast<off_t>(offset);
+    // A commit is one part, for which the kernel need not fetch a vector.
+    const ssize_t put = parts.size() == 1 ? ::pwrite(fd, parts[0].iov_base, parts[0].iov_len, at)
+                                          : ::pwritev(fd, parts.data(), CountOf(parts), at);
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) return Error{errno, "cannot write the journal"};
     if (put == 0) return Error{EIO, "cannot write the journal: the disk takes no more bytes"};
