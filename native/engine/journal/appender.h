@@ -8,7 +8,6 @@
 // Allocation: none per record once the vectors have grown to the largest round.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 

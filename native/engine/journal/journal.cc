@@ -44,10 +44,10 @@ void Journal::State::Absorb() {
 void Journal::State::SealDue() {
   constexpr size_t kUnsealedBytesMax = 256U << 20;
   const size_t most = std::min(kUnsealedBytesMax / files.file_bytes(), files.slot_count() / 4);
-  while (!unsealed.empty() &&
-         (unsealed.size() > most || unsealed.front()->last_seq() <= ledger.synced_seq())) {
-    background.Seal(unsealed.front());
-    unsealed.pop_front();
+  while (!awaiting_seal.empty() && (awaiting_seal.size() > most ||
+                                    awaiting_seal.front()->last_seq() <= ledger.synced_seq())) {
+    background.Seal(awaiting_seal.front());
+    awaiting_seal.pop_front();
   }
 }
 
@@ -108,7 +108,7 @@ Result<void> Journal::Commit() {
   }
   for (JournalFile* file : state.appender.full()) {
     state.rotated = true;
-    state.unsealed.push_back(file);
+    state.awaiting_seal.push_back(file);
   }
   state.appender.full().clear();
   state.SealDue();
@@ -165,7 +165,8 @@ Result<void> Journal::RecycleOldest() {
   if (failed()) return Error{EIO, "the journal has failed; its disk lost data"};
   ++state.spares_coming;
   journal::JournalFile* const file = state.files.RetireOldest();
-  if (!state.unsealed.empty() && state.unsealed.front() == file) state.unsealed.pop_front();
+  if (!state.awaiting_seal.empty() && state.awaiting_seal.front() == file)
+    state.awaiting_seal.pop_front();
   state.background.Recycle(file, oldest.last_seq);
   state.ledger.Rebuild();
   return {};

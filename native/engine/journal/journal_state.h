@@ -40,8 +40,8 @@ struct Journal::State {
   journal::Appender appender;
   journal::Background background;
   std::vector<journal::Background::Done> done;
-  std::deque<journal::JournalFile*> unsealed;  // full, in order; the background does not know them
-  size_t spares_coming = 0;                    // handed to the background, not back yet
+  std::deque<journal::JournalFile*> awaiting_seal;  // in order, not yet with the background
+  size_t spares_coming = 0;                         // handed to the background, not back yet
   bool rotated = false;
   bool failed = false;
 };

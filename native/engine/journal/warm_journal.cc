@@ -1,7 +1,6 @@
 #include "engine/journal/warm_journal.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <limits>
 #include <optional>

@@ -122,18 +122,16 @@ void Loop::State::Wake() noexcept {
   WEIR_CHECK(::write(wake_fd.get(), &one, sizeof(one)) == static_cast<ssize_t>(sizeof(one)));
 }
 
-// Submits everything queued and waits for a completion, which may be that of the timer.
+// Submits everything queued and waits for a completion, which may be that of the timer, unless the
+// last round left some.
 void Loop::State::Enter(Loop& loop) {
   if (!timers.empty() && timers.front().due_ns != armed_due_ns) ArmTimer(loop);
-  if (io_uring_cq_ready(&ring) > 0) {
-    (void)io_uring_submit(&ring);
-    return;
-  }
-  if (loop.slow_waits_ == 0 && spin.ShouldSpin()) {
+  const bool more = io_uring_cq_ready(&ring) > 0;
+  if (!more && loop.slow_waits_ == 0 && spin.ShouldSpin()) {
     io_uring_submit(&ring);
     spin.OnSpinEnded(SpinForCompletion());
   }
-  const int result = io_uring_submit_and_wait(&ring, 1);
+  const int result = io_uring_submit_and_wait(&ring, more ? 0 : 1);
   // EAGAIN and EBUSY: the kernel is short of memory or of completion space; the next round retries.
   WEIR_CHECK(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
 }

@@ -13,7 +13,7 @@ constexpr uint64_t kQuietNs = 50'000'000;
 }  // namespace
 
 // From three quarters on in quiet moments, as moving blocks competes with whoever reads or writes
-// just now; when only an eighth is free, at once.
+// just now; when only an eighth is free, at once. Before a quiet moment a timer looks again.
 bool Volume::RecycleDue() {
   const uint64_t capacity = journal_->capacity_bytes();
   const uint64_t used = journal_->used_bytes();
