@@ -268,6 +268,9 @@ export class FakeKube implements KubeApi {
 
   async record(event: KubeEvent, call: KubeCall): Promise<void> {
     await this.#enter({ verb: "record", kind: "Event", name: event.regarding.name }, call);
+    const { name, count } = event.series ?? { name: undefined, count: 1 };
+    const isThere = name !== undefined && this.events.some(({ series }) => series?.name === name);
+    if (isThere && count === 1) return;
     this.events.push(event);
   }
 

@@ -98,7 +98,8 @@ export interface KubeEvent {
   readonly note: string;
   readonly action: string;
   /**
-   * Set by the EventRecorder alone: the event is the `count`-th of equal ones, which share a name.
+   * The event is the `count`-th of equal ones, which share a name. A first one whose name is taken
+   * is there already.
    */
   readonly series?: { readonly name: string; readonly count: number };
 }

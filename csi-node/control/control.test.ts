@@ -54,6 +54,7 @@ const ATTACHED: AttachedVolume = {
   ioErrors: 14,
   committedEpoch: 2,
   committedSeq: 15,
+  journalEnd: 11,
   replayedRecords: 16,
 };
 

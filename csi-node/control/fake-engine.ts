@@ -79,6 +79,9 @@ export class FakeEngine implements EngineApi {
     volume.shown = { ...volume.shown, ...shown };
   }
 
+  /** The last one that it took part in. */
+  handoff: EngineStatus["handoff"] = null;
+
   /** As after a restart that could not take the volume up again. */
   setWaiting(waiting: EngineStatus["waiting"]): void {
     this.#waiting = waiting;
@@ -101,7 +104,7 @@ export class FakeEngine implements EngineApi {
       volumes: attached.map((volume) => describe(volume)),
       waiting: this.#waiting,
       cache,
-      handoff: null,
+      handoff: this.handoff,
     };
   }
 
@@ -197,7 +200,7 @@ function describe(volume: FakeVolume): AttachedVolume {
     ...{ journalCapacityBytes: 0, journalIndexBytes: 0, mapBytes: 0, mapExtents: 0 },
     ...{ reads: 0, writes: 0, flushes: 0, discards: 0, readBytes: 0, writtenBytes: 0 },
     ...{ fetches: 0, held: 0, ioErrors: 0, replayedRecords: 0 },
-    ...{ committedEpoch: epoch, committedSeq: 0 },
+    ...{ committedEpoch: epoch, committedSeq: 0, journalEnd: 0 },
     ...shown,
     transport:
       deviceId === undefined

@@ -85,6 +85,8 @@ const attachedVolume: z.ZodType<AttachedVolume> = z.object({
   ioErrors: count,
   committedEpoch: count,
   committedSeq: count,
+  // Engines before it do not say; in a rollout they are asked too.
+  journalEnd: count.default(0),
   replayedRecords: count,
 });
 

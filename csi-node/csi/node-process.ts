@@ -12,6 +12,7 @@ import { whenAborted } from "../../core/runtime/timer-signals.ts";
 import type { KubeApi } from "../../core/kube/kube-api.ts";
 import type { EngineApi } from "../control/engine-api.ts";
 import { pluginDirectory, type NodeConfig } from "./config.ts";
+import { runHandoffAgent } from "./handoff-agent.ts";
 import { Health } from "../../core/runtime/health.ts";
 import { NodeMetrics } from "./metrics.ts";
 import type { Mounter } from "./mounter.ts";
@@ -131,7 +132,11 @@ function startable(options: NodeProcessOptions): {
   return {
     onStage: (name, fault) => volumes.onStage(name, fault),
     run: async (signal) => {
-      await Promise.all([runSnapshotAgent(parts, signal), volumes.run(signal)]);
+      await Promise.all([
+        runSnapshotAgent(parts, signal),
+        runHandoffAgent(parts, signal),
+        volumes.run(signal),
+      ]);
     },
   };
 }

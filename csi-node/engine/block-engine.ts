@@ -82,6 +82,8 @@ export interface VolumeStats {
   readonly ioErrors: number;
   readonly committedEpoch: number;
   readonly committedSeq: number;
+  /** Number of the last record that was acknowledged, counted as a batch's `journalEnd` is. */
+  readonly journalEnd: number;
   readonly replayedRecords: number;
 }
 

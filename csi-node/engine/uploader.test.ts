@@ -1,14 +1,13 @@
 // Goal: a paused uploader leaves the log where it is, and loses nothing; one whose epoch comes late
-// uploads nothing before. Method: a volume of numbered batches, commits that end when the test says
-// so.
+// uploads nothing before; a drain commits what was acknowledged before it and ends, whoever goes on
+// writing. Method: a volume of numbered batches, commits that end when the test says so.
 import { expect, test } from "vitest";
 
 import { FakeClock } from "../../core/runtime/fake-clock.ts";
 import { SeededRandom } from "../../core/runtime/seeded-random.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import { asEpoch } from "../../core/runtime/ids.ts";
-import type { BlockVolume } from "./block-engine.ts";
-import { Uploader, type UploadTarget } from "./uploader.ts";
+import { Uploader, type UploaderOptions, type UploadTarget } from "./uploader.ts";
 
 const { signal } = new AbortController();
 
@@ -18,6 +17,8 @@ class World {
   dirty = 0;
   taken = 0;
   committed = 0;
+  /** What the pod does just before a batch is taken. */
+  beforeTake: () => void = () => undefined;
   readonly faults: WeirError[] = [];
   readonly puts: PromiseWithResolvers<void>[] = [];
   readonly uploader: Uploader;
@@ -47,17 +48,12 @@ class World {
     this.uploader.notify(true);
   }
 
-  #volume(): BlockVolume {
-    const unused = (): never => expect.fail("an uploader does not call this");
+  #volume(): UploaderOptions["volume"] {
     return {
-      ...{ opened: unused, completeFetch: unused, retryFetch: unused, completeChunk: unused },
-      ...{ capture: unused, checkpointDone: unused, grow: unused, fail: unused, stats: unused },
-      ...{ listenNbd: unused, closeNbd: unused, startUblk: unused, stopUblk: unused },
-      ...{ resizeUblk: unused, close: unused },
-      get opened(): never {
-        return unused();
-      },
+      // One record per batch.
+      stats: async () => ({ journalEnd: this.taken + this.dirty }),
       takeBatch: async () => {
+        this.beforeTake();
         if (this.dirty === 0) return null;
         this.dirty -= 1;
         this.taken += 1;
@@ -104,6 +100,23 @@ test("a drain that meets a pause goes on after it", async () => {
   world.puts[0]?.resolve();
   await drained;
   expect(world.committed).toBe(1);
+  await world.uploader.stop();
+});
+
+test("a drain ends under writes that never pause", async () => {
+  const world = new World();
+  world.dirty = 3;
+  world.beforeTake = () => {
+    world.dirty += 1;
+    for (const put of world.puts) put.resolve();
+  };
+  const drained = world.uploader.drain({ signal });
+  for (let turn = 0; turn < 10; turn += 1) {
+    await world.clock.advance(1);
+    for (const put of world.puts) put.resolve();
+  }
+  await drained;
+  expect({ taken: world.taken, committed: world.committed }).toEqual({ taken: 3, committed: 3 });
   await world.uploader.stop();
 });
 

@@ -10,7 +10,7 @@ import { WeirError } from "../../core/runtime/errors.ts";
 import { asNonce, asSeq, type Epoch, type Seq } from "../../core/runtime/ids.ts";
 import type { Clock, Random } from "../../core/runtime/ports.ts";
 import { abortable } from "../../core/runtime/timer-signals.ts";
-import type { Batch, BlockVolume } from "./block-engine.ts";
+import type { Batch, BlockVolume, VolumeStats } from "./block-engine.ts";
 
 /** Commits one segment; resolves when it and all before it are in the bucket. Retries by itself. */
 type CommitSegment = (segment: { seq: Seq; bytes: Uint8Array }) => Promise<void>;
@@ -21,8 +21,13 @@ export interface UploadTarget {
   readonly commit: CommitSegment;
 }
 
+/** What is uploaded: a volume, of which only this matters here. */
+interface UploadSource extends Pick<BlockVolume, "takeBatch" | "commitBatch"> {
+  stats(): Promise<Pick<VolumeStats, "journalEnd">>;
+}
+
 export interface UploaderOptions {
-  readonly volume: BlockVolume;
+  readonly volume: UploadSource;
   /** Later than the session: a volume that was handed over serves before it has its own epoch. */
   readonly target: Promise<UploadTarget>;
   readonly clock: Clock;
@@ -43,6 +48,8 @@ export class Uploader {
   readonly #commits = new Set<Promise<void>>();
   #commitTail: Promise<void> = Promise.resolve();
   #lastSeq = asSeq(0);
+  /** The journal's record up to which batches were taken. */
+  #takenEnd = 0;
   #committedSeq = asSeq(0);
   #uploadedBytes = 0;
   #wanted = false;
@@ -84,11 +91,12 @@ export class Uploader {
   }
 
   /**
-   * Resolves when everything acknowledged before the call is committed. `onProgress` after each
-   * commit.
+   * Resolves when everything acknowledged before the call is committed; what is written meanwhile
+   * does not prolong it. `onProgress` after each batch.
    */
   async drain(options: { signal: AbortSignal; onProgress?: () => void }): Promise<void> {
-    for (;;) {
+    const { journalEnd } = await abortable(this.#options.volume.stats(), options.signal);
+    while (this.#takenEnd < journalEnd) {
       options.signal.throwIfAborted();
       this.#throwIfFaulted();
       const taken = await abortable(this.#takeOne(), options.signal);
@@ -209,6 +217,7 @@ export class Uploader {
     });
     if (batch === null) return false;
     this.#lastSeq = seq;
+    this.#takenEnd = batch.journalEnd;
     const commit = this.#commit({ seq, batch, target, before: this.#commitTail });
     this.#commitTail = commit;
     this.#commits.add(commit);

@@ -1,4 +1,4 @@
-// npm run bench [-- --json FILE] [--only nbd,ublk,operator] [--pairs 3] [--seconds 5] Measures Weir
+// npm run bench [-- --json FILE] [--only nbd,ublk,operator] [--pairs 5] [--seconds 5] Measures Weir
 // against its bars, every ratio within this one run; exit status 1 when a row misses its bar.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ const { values } = parseArgs({
   options: {
     json: { type: "string" },
     only: { type: "string", default: "nbd,ublk,operator" },
-    pairs: { type: "string", default: "3" },
+    pairs: { type: "string", default: "5" },
     seconds: { type: "string", default: "5" },
   },
 });

@@ -1,10 +1,8 @@
 // The operator with thousands of Volumes: the real process, a real API server, a directory as the
 // bucket. What it asks while nothing happens, how soon it acts on a change, what memory it takes,
 // and whether a restart writes anything. Without nodes: no volume is attached.
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { mkdirSync } from "node:fs";
+import type { ChildProcess } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pino } from "pino";
@@ -16,6 +14,7 @@ import { VOLUME, type Volume } from "../../crds/volume.ts";
 import { freePort } from "../../test/support/free-port.ts";
 import { installCrds } from "../../test/support/install-crds.ts";
 import { startKubeApiServer, type KubeApiServer } from "../../test/support/kube-apiserver.ts";
+import { endBackground, startBackground } from "../background.ts";
 import { ensurePackages } from "../packages.ts";
 import { checkout, nodeFolder } from "../places.ts";
 import { TICKS_PER_SECOND } from "./fio.ts";
@@ -102,11 +101,7 @@ class OperatorBench {
   }
 
   async stop(): Promise<void> {
-    const child = this.#operator;
-    if (child === undefined || child.exitCode !== null) return;
-    const exit = once(child, "exit");
-    child.kill("SIGTERM");
-    await exit;
+    if (this.#operator !== undefined) await endBackground(this.#operator);
   }
 
   /** Resolves when it leads and has seen all there is. */
@@ -115,24 +110,16 @@ class OperatorBench {
     this.#httpPort = await freePort();
     const config = join(folder, "kubeconfig.json");
     writeFileSync(config, server.kubeconfig(relay.address));
-    const log = openSync(join(folder, "operator.log"), "a");
-    const child = spawn(
-      join(nodeFolder, "bin", "node"),
-      [
-        ...[join(checkout, "operator/main.ts"), "--csi-endpoint", `unix:${folder}/csi.sock`],
-        ...[
-          "--leader-election-namespace",
-          "default",
-          "--http-endpoint",
-          `127.0.0.1:${this.#httpPort}`,
-        ],
+    this.#operator = startBackground({
+      command: [
+        ...[join(nodeFolder, "bin", "node"), join(checkout, "operator/main.ts")],
+        ...["--csi-endpoint", `unix:${folder}/csi.sock`, "--leader-election-namespace", "default"],
+        ...["--http-endpoint", `127.0.0.1:${this.#httpPort}`],
         ...["--store", `file://${join(folder, "store")}`],
       ],
-      { stdio: ["ignore", log, log], env: { ...process.env, KUBECONFIG: config } },
-    );
-    closeSync(log);
-    process.once("exit", () => child.kill("SIGKILL"));
-    this.#operator = child;
+      logFile: join(folder, "operator.log"),
+      env: { KUBECONFIG: config },
+    });
     await this.#until("the operator leads", async () => {
       const text = await this.#metrics();
       return /^weir_leader 1$/mu.test(text);

@@ -1,10 +1,10 @@
 // The servers that benches compare: `nbdkit file` and `weir serve`, each on a folder of the same
 // disk.
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { closeSync, existsSync, mkdirSync, openSync, truncateSync, writeFileSync } from "node:fs";
+import type { ChildProcess } from "node:child_process";
+import { existsSync, mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { endBackground, startBackground } from "../background.ts";
 import { checkout } from "../places.ts";
 import { outputOf } from "../program.ts";
 
@@ -19,7 +19,8 @@ export async function startNbdkit(folder: string, sizeBytes: number): Promise<Ta
   const socket = join(folder, "socket");
   writeFileSync(file, "");
   truncateSync(file, sizeBytes);
-  const child = start(["nbdkit", "--foreground", "--unix", socket, "file", file], folder, {});
+  const command = ["nbdkit", "--foreground", "--unix", socket, "file", file];
+  const child = startBackground({ command, logFile: join(folder, "log") });
   await untilExists(socket, child);
   return targetOf(child, socket, async () => undefined);
 }
@@ -54,24 +55,15 @@ export async function startWeir(options: WeirOptions): Promise<WeirTarget> {
       await outputOf([program, ...globals, ...machine, ...args], { env, timeoutMs: 300_000 }),
     );
   await command("create", "bench", "--size", String(options.sizeBytes));
-  const child = start([program, ...globals, "serve", "--config", config], folder, env);
+  const child = startBackground({
+    command: [program, ...globals, "serve", "--config", config],
+    logFile: join(folder, "log"),
+    env,
+  });
   await untilExists(join(run, "control.sock"), child);
   await command("attach", "bench", "--transport", "nbd", ...(options.attach ?? []));
   const target = targetOf(child, join(run, "bench.nbd"), async () => undefined);
   return { ...target, command };
-}
-
-function start(
-  command: readonly [string, ...string[]],
-  folder: string,
-  env: Readonly<Record<string, string>>,
-): ChildProcess {
-  const log = openSync(join(folder, "log"), "a");
-  const [file, ...args] = command;
-  const child = spawn(file, args, { stdio: ["ignore", log, log], env: { ...process.env, ...env } });
-  closeSync(log);
-  process.once("exit", () => child.kill("SIGKILL"));
-  return child;
 }
 
 async function untilExists(path: string, child: ChildProcess): Promise<void> {
@@ -90,10 +82,7 @@ function targetOf(child: ChildProcess, socket: string, before: () => Promise<voi
     pid,
     async [Symbol.asyncDispose]() {
       await before();
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const exit = once(child, "exit");
-      child.kill("SIGKILL");
-      await exit;
+      await endBackground(child, "SIGKILL");
     },
   };
 }

@@ -30,13 +30,19 @@ export async function installSnapshotController(): Promise<void> {
   await kubectl(["apply", "--server-side", ...files.map((file) => `--filename=${file}`)]);
 }
 
-/** Installs or upgrades; does not wait for the pods. */
-export async function installWeir(): Promise<void> {
+/** Installs or upgrades, `set` as helm's --set; does not wait for the pods. */
+export async function installWeir(...set: readonly string[]): Promise<void> {
   const values = join(stateFolder, "values.json");
   writeFileSync(values, JSON.stringify(chartValues), { mode: 0o600 });
   const target = ["--namespace", WEIR_NAMESPACE, "--create-namespace", "--values", values];
   const chart = join(checkout, "charts", "weir");
-  await helm(["upgrade", "--install", "weir", chart, ...target], 120_000);
+  const changes = set.map((change) => `--set=${change}`);
+  await helm(["upgrade", "--install", "weir", chart, ...target, ...changes], 120_000);
+}
+
+/** To the release before the last; does not wait for the pods. */
+export async function rollWeirBack(): Promise<void> {
+  await helm(["rollback", "weir", "--namespace", WEIR_NAMESPACE], 120_000);
 }
 
 /** The chart's own test; what helm said of it. Throws when it failed. */

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { outputOf } from "../program.ts";
 import { goTools } from "../tools/go-tool.ts";
+import { cpuModel } from "../vm/cpu-model.ts";
 import { findKernel, KERNELS, type Kernel } from "../vm/kernels.ts";
 import { kvmWorks } from "../vm/kvm.ts";
 import { findQemu } from "../vm/qemu.ts";
@@ -104,8 +105,7 @@ function machine(
   const speed = accelerator === "kvm" ? "kvm" : "tcg,thread=multi,tb-size=512";
   return [
     ...["-machine", "q35", "-accel", speed],
-    // Protection keys (see hack/vm/boot.ts) and fifth-level page tables are dear when emulated.
-    ...["-cpu", accelerator === "kvm" ? "host" : "max,pku=off,la57=off"],
+    ...["-cpu", cpuModel(accelerator)],
     ...["-smp", String(cpus), "-m", String(memoryMiB)],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
     ...["-serial", `file:${join(node.folder, "console")}`],

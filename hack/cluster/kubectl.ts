@@ -8,16 +8,17 @@ export async function kubectl(
   args: readonly string[],
   options: { readonly timeoutMs?: number } = {},
 ): Promise<string> {
-  return outputOf([...(await program()), ...args], options);
+  return outputOf([...(await kubectlCommand()), ...args], options);
 }
 
 /** On the caller's terminal; returns the exit status. */
 export async function kubectlInteractive(args: readonly string[]): Promise<number> {
-  const [file = "", ...rest] = await program();
+  const [file = "", ...rest] = await kubectlCommand();
   return spawnSync(file, [...rest, ...args], { stdio: "inherit" }).status ?? 1;
 }
 
-async function program(): Promise<readonly string[]> {
+/** How it is called here; arguments follow. */
+export async function kubectlCommand(): Promise<readonly string[]> {
   const tool = await goTools("kubernetes", ["kubectl"]);
   return [tool("kubectl"), `--kubeconfig=${adminConfig}`];
 }

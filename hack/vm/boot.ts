@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { checkout } from "../places.ts";
 import { runProgram } from "../program.ts";
+import { cpuModel } from "./cpu-model.ts";
 import type { Kernel } from "./kernels.ts";
 import { findQemu } from "./qemu.ts";
 
@@ -104,9 +105,7 @@ function machine(
       : ["-nic", "none"];
   return [
     ...["-machine", `q35,accel=${options.accelerator}`],
-    // V8 guards its code with protection keys where it finds them; emulated, each change of them
-    // empties the translation cache of addresses.
-    ...["-cpu", options.accelerator === "kvm" ? "host" : "max,-pku"],
+    ...["-cpu", cpuModel(options.accelerator)],
     ...["-smp", String(cpus), "-m", String(memoryMiB)],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
     ...["-serial", `file:${paths.console}`],

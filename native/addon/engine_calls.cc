@@ -61,6 +61,7 @@ Napi::Value FromStats(Napi::Env env, const VolumeStats& stats) {
   set("ioErrors", stats.io_errors);
   set("committedEpoch", stats.committed_epoch);
   set("committedSeq", stats.committed_seq);
+  set("journalEnd", stats.journal_end);
   set("replayedRecords", stats.replayed_records);
   return object;
 }

@@ -4,57 +4,16 @@
 // and a pod that uses it have just been applied. The writer ends at the first error, and is never
 // started again: at the end it still runs.
 import { expect, test } from "vitest";
-import { z } from "zod";
 import { startControlPlane } from "../../hack/cluster/control-plane.ts";
 import { endDaemon } from "../../hack/cluster/daemons.ts";
-import { eventually, startScene, type Scene } from "../support/cluster.ts";
-import { allTraces, killProgram, onNode, untilTracesGone } from "../support/cluster-nodes.ts";
+import { startScene, type Scene } from "../support/cluster.ts";
+import { allTraces, ioErrors, killProgram, untilTracesGone } from "../support/cluster-nodes.ts";
 import { operatorPlaces } from "../support/cluster-nodes.ts";
 import { claim, podWithClaim } from "../support/cluster-objects.ts";
+import { turns, untilTurns, WRITER } from "../support/cluster-writer.ts";
 
 /** Turns of the writer after a kill that show that it goes on. */
 const TURNS = 5;
-
-/** Each turn is written, synced and read back from the device, not from the page cache. */
-const WRITER = `
-  set -o pipefail
-  turn=0
-  while :; do
-    turn=$((turn + 1))
-    file=/data/$((turn % 16))
-    dd if=/dev/urandom of=/tmp/block bs=64k count=1 status=none
-    dd if=/tmp/block of=$file bs=64k conv=fsync status=none
-    dd if=$file bs=64k iflag=direct status=none | cmp - /tmp/block
-    echo $turn >/tmp/turns.new
-    mv /tmp/turns.new /tmp/turns
-    # An emulated node needs its time for whoever comes back.
-    sleep 1
-  done`;
-
-const podState = z.object({ status: z.object({ phase: z.string() }) });
-
-/** Turns the writer has done; fails when it has ended. */
-async function turns(scene: Scene, pod: string): Promise<number> {
-  const { status } = await scene.get(podState, "pod", pod);
-  if (status.phase !== "Running") {
-    const story = await scene.describe("pod", pod);
-    throw new Error(`The writer has ended:\n${story}\n${await scene.logs(pod)}`);
-  }
-  // An exec may be cut off by what was killed; the next one is not.
-  const text = await eventually(`the turns of ${pod}`, () =>
-    scene.run(pod, "cat /tmp/turns || echo 0").catch(() => undefined),
-  );
-  return Number(text);
-}
-
-async function untilTurns(scene: Scene, pod: string, atLeast: number): Promise<number> {
-  return eventually(`turn ${atLeast} of ${pod}`, async () => {
-    const done = await turns(scene, pod);
-    return done >= atLeast ? done : undefined;
-  });
-}
-
-const ioErrors = (node: string) => onNode(node, "dmesg | grep -ci 'i/o error' || true");
 
 test("each program is killed under a pod that writes, and everything converges", async () => {
   const { with: home, without: node } = await operatorPlaces();

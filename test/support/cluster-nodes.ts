@@ -61,7 +61,7 @@ export function nodeByName(name: string): ClusterNode {
   return node;
 }
 
-async function nodeNames(): Promise<readonly string[]> {
+export async function nodeNames(): Promise<readonly string[]> {
   const text = await kubectl(["get", "nodes", "--output=jsonpath={.items[*].metadata.name}"]);
   return text.split(" ");
 }
@@ -114,6 +114,11 @@ async function containerOf(node: string, program: Program) {
   const found = pod?.status.containerStatuses?.find(({ name }) => name === container);
   if (pod === undefined || found === undefined) throw new Error(`No ${program} is on ${node}.`);
   return { ...found, uid: pod.metadata.uid };
+}
+
+/** I/O errors that the kernel of a node has logged since it booted. */
+export async function ioErrors(node: string): Promise<number> {
+  return Number(await onNode(node, "dmesg | grep -ci 'i/o error' || true"));
 }
 
 /** Runs `weir` in the engine's container of a node. */

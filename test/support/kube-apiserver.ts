@@ -1,20 +1,20 @@
 // A real API server for tests, with an etcd of its own, both on loopback. There are no controllers
 // and no nodes. It ends with the test: `await using server = await startKubeApiServer()`.
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KubeConfig } from "../../core/kube/kube-config.ts";
+import { endBackground, startBackground } from "../../hack/background.ts";
 import { goTools } from "../../hack/tools/go-tool.ts";
 import { freePort } from "./free-port.ts";
 
 const START_TIMEOUT_MS = 90_000;
-const STOP_TIMEOUT_MS = 10_000;
 
 export interface KubeApiServer extends AsyncDisposable {
   readonly port: number;
@@ -100,13 +100,13 @@ class Server implements KubeApiServer {
   }
 
   async restart(): Promise<void> {
-    await stop(this.#api);
+    if (this.#api !== undefined) await endBackground(this.#api);
     await this.#startApi();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await stop(this.#api);
-    await stop(this.#etcd);
+    if (this.#api !== undefined) await endBackground(this.#api);
+    if (this.#etcd !== undefined) await endBackground(this.#etcd);
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
@@ -164,11 +164,8 @@ class Server implements KubeApiServer {
   }
 
   #run(name: string, program: string, args: readonly string[]): ChildProcess {
-    const log = openSync(this.#file(`${name}.log`), "a");
-    const child = spawn(program, args, { stdio: ["ignore", log, log] });
-    closeSync(log);
-    process.once("exit", () => child.kill("SIGKILL"));
-    return child;
+    const logFile = this.#file(`${name}.log`);
+    return startBackground({ command: [program, ...args], logFile });
   }
 
   get #certificate(): string {
@@ -178,13 +175,4 @@ class Server implements KubeApiServer {
   #file(name: string): string {
     return join(this.#folder, name);
   }
-}
-
-async function stop(child: ChildProcess | undefined): Promise<void> {
-  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const exit = once(child, "exit");
-  child.kill("SIGTERM");
-  const patience = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
-  await exit;
-  clearTimeout(patience);
 }

@@ -1,16 +1,15 @@
 // A real S3 server for tests: versitygw on a loopback port, its bucket in a temporary folder. It
 // ends with the test that started it: `await using server = await startVersitygw()`.
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import type { ChildProcess } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { endBackground, startBackground } from "../../hack/background.ts";
 import { goTool } from "../../hack/tools/go-tool.ts";
 import { freePort } from "./free-port.ts";
 
 const START_TIMEOUT_MS = 20_000;
-const STOP_TIMEOUT_MS = 5000;
 const STARTS_MAX = 5;
 
 export interface Versitygw extends AsyncDisposable {
@@ -76,37 +75,28 @@ class Server implements Versitygw {
   }
 
   async restart(): Promise<void> {
-    const log = openSync(this.#logFile, "a");
-    const child = spawn(
-      this.#program,
-      [
+    const child = startBackground({
+      command: [
+        this.#program,
         ...["--port", `127.0.0.1:${this.port}`, "--keep-alive", "--quiet"],
         ...["--health", "/health"],
         ...["posix", join(this.#folder, "buckets")],
       ],
-      {
-        stdio: ["ignore", log, log],
-        env: {
-          ...process.env,
-          ROOT_ACCESS_KEY_ID: this.accessKeyId,
-          ROOT_SECRET_ACCESS_KEY: this.secretAccessKey,
-        },
-      },
-    );
-    closeSync(log);
+      logFile: this.#logFile,
+      env: { ROOT_ACCESS_KEY_ID: this.accessKeyId, ROOT_SECRET_ACCESS_KEY: this.secretAccessKey },
+    });
     this.#child = child;
-    process.once("exit", () => child.kill("SIGKILL"));
     await this.#ready(child);
   }
 
   async kill(): Promise<void> {
     const child = this.#child;
     this.#child = undefined;
-    if (child !== undefined) await stop(child, "SIGKILL");
+    if (child !== undefined) await endBackground(child, "SIGKILL");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child !== undefined) await stop(this.#child, "SIGTERM");
+    if (this.#child !== undefined) await endBackground(this.#child);
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
@@ -125,16 +115,7 @@ class Server implements Versitygw {
       }
       await sleep(20);
     }
-    await stop(child, "SIGKILL");
+    await endBackground(child, "SIGKILL");
     throw new Error(`versitygw did not start:\n${readFileSync(this.#logFile, "utf8")}`);
   }
-}
-
-async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exit = once(child, "exit");
-  child.kill(signal);
-  const patience = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
-  await exit;
-  clearTimeout(patience);
 }

@@ -5,6 +5,7 @@ import type { EngineHost } from "../../engine/engine-host.ts";
 import { WeirError } from "../../../core/runtime/errors.ts";
 import type { Cli } from "../cli.ts";
 import type { Command, OptionSpecs } from "../command.ts";
+import { serveEngineHealth } from "../engine-health.ts";
 import { openNodeProcess, type NodeProcess } from "../node-process.ts";
 
 const IDLE_MS = 3_600_000;
@@ -32,6 +33,10 @@ export const serve: Command = {
     ...SIZE_OPTIONS,
     "take-over": { help: "from the engine that serves here, if there is one" },
     drain: { help: "upload everything before it ends" },
+    "http-endpoint": {
+      value: "PORT",
+      help: "of /readyz, /healthz and /metrics; ready is the engine that serves",
+    },
   },
   examples: [
     "weir serve --store s3://bucket/prefix --cache-disk 20G",
@@ -43,6 +48,9 @@ export const serve: Command = {
     if (!takeOver) await refuseSecond(socketPath);
     await using opened = await openNodeProcess(cli);
     const { node, host } = opened;
+    const endpoint = options.text("http-endpoint");
+    await using _health =
+      endpoint === undefined ? undefined : await serveEngineHealth(endpoint, opened);
     await node.start({ takeOver, signal: cli.signal });
     await announce(cli, opened, socketPath);
     if ((await node.serve(cli.signal)) === "handed-over") {

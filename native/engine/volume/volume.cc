@@ -161,6 +161,7 @@ VolumeStats Volume::stats() const {
     stats.journal_used_bytes = journal_->used_bytes();
     stats.journal_capacity_bytes = journal_->capacity_bytes();
     stats.journal_index_bytes = journal_->index_memory_bytes();
+    stats.journal_end = journal_->committed_seq();
   }
   stats.map_bytes = in_journal_.memory_bytes() + stable_->memory_bytes();
   stats.map_extents = in_journal_.extent_count() + stable_->extent_count();

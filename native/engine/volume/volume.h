@@ -97,6 +97,7 @@ struct VolumeStats {
   uint64_t read_bytes = 0, written_bytes = 0;
   uint64_t fetches = 0, held = 0, io_errors = 0;
   uint64_t committed_epoch = 0, committed_seq = 0;
+  uint64_t journal_end = 0;  // number of the last record that was acknowledged
   uint64_t replayed_records = 0;
 };
 

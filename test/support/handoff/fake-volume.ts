@@ -189,6 +189,7 @@ export class FakeVolume implements BlockVolume, DeviceServer {
       ...{ mapBytes: 0, mapExtents: 0, reads: 0, writes: 0, flushes: 0, discards: 0 },
       ...{ readBytes: 0, writtenBytes: 0, fetches: 0, held: 0, ioErrors: 0 },
       ...{ committedEpoch: this.#epoch, committedSeq: this.#seq, replayedRecords: 0 },
+      journalEnd: this.#applied,
     };
   }
 }

@@ -1,0 +1,92 @@
+// Goal: the node plugin is upgraded with Helm, time and again, and rolled back, while pods write:
+// they see no error, the driver never leaves the node, and pods created meanwhile start. Method:
+// a pod per class that writes, syncs and reads back, and ends at its first error; CSINode watched
+// from before the first upgrade to after the rollback, every change of it looked at; on each node
+// the event that tells of the handoff.
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { installWeir, rollWeirBack, untilInstalled } from "../../hack/cluster/addons.ts";
+import { kubectl } from "../../hack/cluster/kubectl.ts";
+import { watchDriver } from "../support/cluster-driver-watch.ts";
+import { startScene, type Scene } from "../support/cluster.ts";
+import { allTraces, ioErrors, nodeNames, untilTracesGone } from "../support/cluster-nodes.ts";
+import { weirPods } from "../support/cluster-nodes.ts";
+import { claim, podWithClaim } from "../support/cluster-objects.ts";
+import { turns, untilTurns, WRITER } from "../support/cluster-writer.ts";
+
+const UPGRADES = Number(process.env["WEIR_UPGRADES"] ?? 10);
+const ROLLOUT_MS = 600_000;
+/** Turns of each writer after a rollout that show that it goes on. */
+const TURNS = 3;
+const WRITERS = ["local", "s3"] as const;
+
+const eventList = z.object({
+  items: z.array(z.object({ reason: z.string(), note: z.string(), eventTime: z.string() })),
+});
+
+test("upgrades and a rollback under writing pods, and nobody notices", async () => {
+  const before = await allTraces();
+  const nodes = await nodeNames();
+  const errors = await errorsOf(nodes);
+  const startedAt = new Date().toISOString();
+  await using driver = await watchDriver(nodes);
+  {
+    await using scene = await startScene();
+    for (const [index, durability] of WRITERS.entries()) {
+      const node = nodes[index % nodes.length] ?? "";
+      await scene.apply(
+        claim({ name: durability, storageClass: `weir-${durability}`, size: "64Mi" }),
+        podWithClaim({ name: durability, claim: durability, node, command: WRITER }),
+      );
+    }
+    for (const pod of WRITERS) await untilTurns(scene, pod, 1);
+    for (let round = 1; round <= UPGRADES; round += 1) {
+      await roll(scene, `upgrade-${round}`, () =>
+        installWeir(`node.podAnnotations.round=r${round}`),
+      );
+    }
+    await roll(scene, "rollback", rollWeirBack);
+  }
+  await untilTracesGone(before);
+  expect(driver.lostOn).toEqual([]);
+  expect(await errorsOf(nodes)).toEqual(errors);
+  const notes = await handoffsSince(startedAt);
+  console.log(notes.map(({ reason, note }) => `${reason}: ${note}`).join("\n"));
+  expect(notes.filter(({ reason }) => reason !== "HandoffCompleted")).toEqual([]);
+  // Each rollout hands over on each node.
+  expect(notes).toHaveLength((UPGRADES + 1) * nodes.length);
+});
+
+/** One rollout, with a pod that is created in the middle of it. */
+async function roll(scene: Scene, name: string, begin: () => Promise<void>): Promise<void> {
+  const old = new Set((await weirPods("node")).map(({ metadata }) => metadata.uid));
+  const started = performance.now();
+  await begin();
+  await scene.apply(
+    claim({ name, storageClass: "weir-local", size: "64Mi" }),
+    podWithClaim({ name, claim: name }),
+  );
+  await scene.untilReady(name);
+  await scene.run(name, "dd if=/dev/urandom of=/data/file bs=1M count=1 conv=fsync status=none");
+  await untilInstalled(ROLLOUT_MS);
+  const kept = (await weirPods("node")).filter(({ metadata }) => old.has(metadata.uid));
+  expect(kept.map(({ metadata }) => metadata.name)).toEqual([]);
+  for (const pod of WRITERS) await untilTurns(scene, pod, (await turns(scene, pod)) + TURNS);
+  await scene.delete("pod", name);
+  await scene.delete("pvc", name);
+  console.log(`${name}: ${((performance.now() - started) / 1000).toFixed(0)} s`);
+}
+
+async function errorsOf(nodes: readonly string[]): Promise<readonly number[]> {
+  const counts: number[] = [];
+  for (const node of nodes) counts.push(await ioErrors(node));
+  return counts;
+}
+
+async function handoffsSince(iso: string) {
+  const fields = "--field-selector=regarding.kind=Node,reportingController=csi.weir.storage";
+  const resource = "events.v1.events.k8s.io";
+  const text = await kubectl(["get", resource, "--namespace=default", fields, "--output=json"]);
+  const { items } = eventList.parse(JSON.parse(text));
+  return items.filter(({ reason, eventTime }) => reason.startsWith("Handoff") && eventTime > iso);
+}
