@@ -1,16 +1,17 @@
 // Goal: the node plugin is upgraded with Helm, time and again, and rolled back, while pods write:
-// they see no error, the driver never leaves the node, and pods created meanwhile start. Method:
-// a pod per class that writes, syncs and reads back, and ends at its first error; CSINode watched
-// from before the first upgrade to after the rollback, every change of it looked at; on each node
-// the event that tells of the handoff.
+// they see no error, the driver never leaves the node, and pods created meanwhile start. A new
+// version that cannot start leaves the old one serving, and kubectl shows why. Method: a pod per
+// class that writes, syncs and reads back, and ends at its first error; CSINode watched from before
+// the first upgrade to after the rollback, every change of it looked at; on each node the event that
+// tells of the handoff.
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { installWeir, rollWeirBack, untilInstalled } from "../../hack/cluster/addons.ts";
 import { kubectl } from "../../hack/cluster/kubectl.ts";
 import { watchDriver } from "../support/cluster-driver-watch.ts";
-import { startScene, type Scene } from "../support/cluster.ts";
+import { eventually, startScene, type Scene } from "../support/cluster.ts";
 import { allTraces, ioErrors, nodeNames, untilTracesGone } from "../support/cluster-nodes.ts";
-import { weirPods } from "../support/cluster-nodes.ts";
+import { WEIR, weirPods } from "../support/cluster-nodes.ts";
 import { claim, podWithClaim } from "../support/cluster-objects.ts";
 import { turns, untilTurns, WRITER } from "../support/cluster-writer.ts";
 
@@ -55,6 +56,39 @@ test("upgrades and a rollback under writing pods, and nobody notices", async () 
   expect(notes.filter(({ reason }) => reason !== "HandoffCompleted")).toEqual([]);
   // Each rollout hands over on each node.
   expect(notes).toHaveLength((UPGRADES + 1) * nodes.length);
+});
+
+const BROKEN = [
+  ["crashes at its start", ["node.engine.additionalArgs={--no-such-option}"], /no-such-option/u],
+  ["image missing", ["image.tag=missing", "image.pullPolicy=Never"], /ErrImageNeverPull|missing/u],
+] as const;
+
+test.each(BROKEN)("a broken version: %s", async (_, values, shown) => {
+  const before = await allTraces();
+  const [node = "", ...others] = await nodeNames();
+  const errors = await errorsOf([node, ...others]);
+  {
+    await using scene = await startScene();
+    await scene.apply(
+      claim({ name: "data", storageClass: "weir-local", size: "64Mi" }),
+      podWithClaim({ name: "writer", claim: "data", node, command: WRITER }),
+    );
+    await untilTurns(scene, "writer", 1);
+    const old = (await weirPods("node")).map(({ metadata }) => metadata.name).toSorted();
+    await installWeir(...values);
+    await eventually("kubectl shows why it does not start", async () => {
+      const story = await kubectl(["describe", WEIR, "pod", "--selector=app.kubernetes.io/component=node"]);
+      return shown.test(story) || undefined;
+    });
+    await untilTurns(scene, "writer", (await turns(scene, "writer")) + TURNS);
+    const now = (await weirPods("node")).map(({ metadata }) => metadata.name);
+    expect(now).toEqual(expect.arrayContaining(old));
+    await rollWeirBack();
+    await untilInstalled(ROLLOUT_MS);
+    await untilTurns(scene, "writer", (await turns(scene, "writer")) + TURNS);
+  }
+  await untilTracesGone(before);
+  expect(await errorsOf([node, ...others])).toEqual(errors);
 });
 
 /** One rollout, with a pod that is created in the middle of it. */
