@@ -10,12 +10,14 @@ test("what the chart passes", () => {
   const args = [
     "--csi-endpoint=unix:/csi/csi.sock",
     "--leader-election-namespace=weir-system",
+    "--leader-election-lease-duration=60",
     "--http-endpoint=:9808",
   ];
   const env = { ...ENV, POD_NAME: "weir-operator-1", WEIR_LOG_LEVEL: "debug", KUBECONFIG: "" };
   expect(parseOperatorConfig(args, env)).toEqual({
     socketPath: "/csi/csi.sock",
     electionNamespace: "weir-system",
+    leaseMs: 60_000,
     httpEndpoint: ":9808",
     storeUrl: "s3://bucket/prefix",
     kubeconfigPath: undefined,
@@ -28,6 +30,7 @@ test("defaults, and options before the environment", () => {
   expect(parseOperatorConfig(["--http-endpoint="], ENV)).toMatchObject({
     socketPath: "/csi/csi.sock",
     electionNamespace: undefined,
+    leaseMs: 15_000,
     httpEndpoint: undefined,
     logLevel: "info",
   });
@@ -44,6 +47,7 @@ test.each([
   [[], {}, /the store is not given: set WEIR_STORE/u],
   [["--csi-endpoint=tcp:1"], ENV, /--csi-endpoint/u],
   [["--log-level=loud"], ENV, /log level/u],
+  [["--leader-election-lease-duration=4"], ENV, /5 to 9999 seconds/u],
   [["--no-such-option"], ENV, /no-such-option/u],
 ])("%j is refused", (args, env, message) => {
   expect(() => parseOperatorConfig(args, env)).toThrow(

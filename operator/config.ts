@@ -10,6 +10,8 @@ export interface OperatorConfig {
   readonly socketPath: string;
   /** Where the Lease is; `undefined`: no election, this process is the only one. */
   readonly electionNamespace: string | undefined;
+  /** How long a leader that fell silent is waited for. */
+  readonly leaseMs: number;
   /** `undefined`: no health checks and metrics. */
   readonly httpEndpoint: string | undefined;
   readonly storeUrl: string;
@@ -26,6 +28,7 @@ Serves the CSI controller service, and creates and deletes volumes and snapshots
 
   --csi-endpoint URL                 where to serve (default unix:/csi/csi.sock)
   --leader-election-namespace NAME   where the Lease is; without it there must be one operator only
+  --leader-election-lease-duration S how long a silent leader is waited for (default 15 seconds)
   --http-endpoint HOST:PORT          /healthz, /readyz and /metrics; "" for none (default :9808)
   --store URL                        s3://BUCKET/PREFIX or file:///PATH (default: $WEIR_STORE)
   --log-level LEVEL                  debug, info, warn or error (default: $WEIR_LOG_LEVEL, or info)
@@ -49,6 +52,7 @@ export function parseOperatorConfig(
   return {
     socketPath: parseEndpoint(values["csi-endpoint"]),
     electionNamespace: nonEmpty(values["leader-election-namespace"]),
+    leaseMs: parseSeconds(values["leader-election-lease-duration"]) * 1_000,
     httpEndpoint: nonEmpty(http),
     storeUrl: parseStore(values.store ?? env["WEIR_STORE"]),
     kubeconfigPath: nonEmpty(env["KUBECONFIG"]),
@@ -68,6 +72,7 @@ function readOptions(args: readonly string[]) {
       options: {
         "csi-endpoint": { type: "string", default: "unix:/csi/csi.sock" },
         "leader-election-namespace": { type: "string" },
+        "leader-election-lease-duration": { type: "string", default: "15" },
         "http-endpoint": { type: "string", default: ":9808" },
         store: { type: "string" },
         "log-level": { type: "string" },
@@ -89,6 +94,13 @@ function parseEndpoint(text: string): string {
 function parseStore(url: string | undefined): string {
   if (url !== undefined && url !== "") return url;
   throw wrong("the store is not given: set WEIR_STORE or --store");
+}
+
+/** Renewed every two seconds, a shorter one would be lost at the first delay. */
+function parseSeconds(text: string): number {
+  const seconds = /^\d{1,4}$/u.test(text) ? Number(text) : 0;
+  if (seconds >= 5) return seconds;
+  throw wrong("--leader-election-lease-duration must be 5 to 9999 seconds");
 }
 
 function parseLevel(text: string): LogLevel {

@@ -43,6 +43,7 @@ function configOf(instance: string): OperatorConfig {
   return {
     socketPath: join(folder, `${instance}.sock`),
     electionNamespace: "weir-system",
+    leaseMs: 15_000,
     httpEndpoint: undefined,
     storeUrl: "memory:",
     kubeconfigPath: undefined,

@@ -105,7 +105,8 @@ async function lead(options: OperatorProcessOptions, leading: Leading): Promise<
   const lease = { namespace: config.electionNamespace, name: LEASE_NAME };
   const identity = `${config.instance}_${options.random.hex32().slice(0, 8)}`;
   try {
-    await using leadership = await becomeLeader({ ...options, lease, identity }, signal);
+    const election = { ...options, lease, identity, leaseMs: config.leaseMs };
+    await using leadership = await becomeLeader(election, signal);
     log.info({ term: leadership.term }, "this operator is the leader now");
     await reconcile(leading, AbortSignal.any([signal, leadership.lost]));
     if (!signal.aborted) throw abortReason(leadership.lost);

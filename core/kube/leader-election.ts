@@ -14,10 +14,10 @@ import { LEASE } from "./kinds.ts";
 import type { Lease } from "./kinds.ts";
 import type { KubeApi, ObjectRef } from "./kube-api.ts";
 
-/** Candidates wait this long without a change. */
+/** As long as that of other controllers. */
 const LEASE_MS = 15_000;
-/** The holder stops after this long without a renewal. */
-const RENEW_DEADLINE_MS = 10_000;
+/** The holder stops after this part of the Lease without a renewal. */
+const RENEW_PART = 2 / 3;
 /** Between two looks at the Lease, up to a fifth more by chance. */
 const RETRY_MS = 2000;
 
@@ -31,7 +31,12 @@ export interface ElectionOptions {
   readonly lease: Required<ObjectRef>;
   /** Unique to this process: the pod's name and something random. */
   readonly identity: string;
+  /** Candidates wait this long without a change; 15 s unless told. */
+  readonly leaseMs?: number;
 }
+
+const leaseMsOf = ({ leaseMs = LEASE_MS }: ElectionOptions): number => leaseMs;
+const renewMsOf = (options: ElectionOptions): number => leaseMsOf(options) * RENEW_PART;
 
 /** The right to work. Disposing it gives the Lease back, so that another can begin at once. */
 export interface Leadership extends AsyncDisposable {
@@ -52,7 +57,7 @@ export async function becomeLeader(
     checkAbort(signal);
     const startedAtMs = clock.monotonicMs();
     try {
-      using deadline = clock.deadline(RENEW_DEADLINE_MS, signal);
+      using deadline = clock.deadline(renewMsOf(options), signal);
       const held = await candidate.attempt(deadline);
       if (held !== undefined) return new Holder(options, held, startedAtMs);
     } catch (error) {
@@ -82,7 +87,7 @@ class Candidate {
       this.#seenVersion = found.metadata.resourceVersion;
       this.#seenAtMs = clock.monotonicMs();
     }
-    const durationMs = Math.max(LEASE_MS, (leaseDurationSeconds ?? 0) * 1000);
+    const durationMs = Math.max(leaseMsOf(this.#options), (leaseDurationSeconds ?? 0) * 1000);
     const isFree = holderIdentity === "" || holderIdentity === identity;
     if (!isFree && clock.monotonicMs() - this.#seenAtMs < durationMs) return undefined;
     const patch = {
@@ -147,7 +152,7 @@ class Holder implements Leadership {
   async #run(): Promise<void> {
     const { clock } = this.#options;
     // From the last renewal on, so that no wait of ours can stretch the limit.
-    const leftMs = (): number => this.#renewedAtMs + RENEW_DEADLINE_MS - clock.monotonicMs();
+    const leftMs = (): number => this.#renewedAtMs + renewMsOf(this.#options) - clock.monotonicMs();
     while (!this.#stop.signal.aborted) {
       await clock.sleep(Math.min(RETRY_MS, leftMs()), this.#stop.signal).catch(() => {});
       if (this.#stop.signal.aborted) return;
@@ -193,7 +198,7 @@ function newTerm(options: ElectionOptions, leaseTransitions: number): object {
   const now = isoMicros(options.clock.wallMs());
   return {
     holderIdentity: options.identity,
-    leaseDurationSeconds: LEASE_MS / 1000,
+    leaseDurationSeconds: leaseMsOf(options) / 1000,
     acquireTime: now,
     renewTime: now,
     leaseTransitions,

@@ -92,7 +92,11 @@ const chartValues = {
   },
   image: splitReference(images.weir),
   // One is enough to show that it works, and nodes are slow.
-  controller: { replicaCount: 1, podDisruptionBudget: { enabled: false } },
+  controller: {
+    ...{ replicaCount: 1, podDisruptionBudget: { enabled: false } },
+    // Emulated, an operator stands still for ten seconds when pods start beside it.
+    additionalArgs: ["--leader-election-lease-duration=90"],
+  },
   sidecars: Object.fromEntries(
     Object.entries(sidecarImages).map(([name, image]) => [name, { image: splitReference(image) }]),
   ),

@@ -40,6 +40,7 @@ test("upgrades and a rollback under writing pods, and nobody notices", async () 
         podWithClaim({ name: durability, claim: durability, node, command: WRITER }),
       );
     }
+    for (const pod of WRITERS) await scene.untilReady(pod);
     for (const pod of WRITERS) await untilTurns(scene, pod, 1);
     for (let round = 1; round <= UPGRADES; round += 1) {
       await roll(scene, `upgrade-${round}`, () =>
@@ -73,11 +74,17 @@ test.each(BROKEN)("a broken version: %s", async (_, values, shown) => {
       claim({ name: "data", storageClass: "weir-local", size: "64Mi" }),
       podWithClaim({ name: "writer", claim: "data", node, command: WRITER }),
     );
+    await scene.untilReady("writer");
     await untilTurns(scene, "writer", 1);
     const old = (await weirPods("node")).map(({ metadata }) => metadata.name).toSorted();
     await installWeir(...values);
     await eventually("kubectl shows why it does not start", async () => {
-      const story = await kubectl(["describe", WEIR, "pod", "--selector=app.kubernetes.io/component=node"]);
+      const story = await kubectl([
+        "describe",
+        WEIR,
+        "pod",
+        "--selector=app.kubernetes.io/component=node",
+      ]);
       return shown.test(story) || undefined;
     });
     await untilTurns(scene, "writer", (await turns(scene, "writer")) + TURNS);
