@@ -22,6 +22,17 @@ start_weir() {
   start_engine && weir create bench --size $SIZE || return
   DEVICES[weir]=$(weir attach bench --transport ublk --max-dirty 768M) || return
   PIDS[weir]=$(cat /run/engine.pid)
+  pin "${PIDS[weir]}" weir-volume
+}
+
+# The thread of that name, which serves the device, to the second processor; the load has the first.
+# Left alone, both land on one of them now and then, for a whole run.
+pin() { # PID NAME
+  local thread
+  for thread in /proc/"$1"/task/*; do
+    [ "$(cat "$thread/comm")" = "$2" ] || continue
+    taskset -pc 1 "${thread##*/}" >/dev/null || return
+  done
 }
 
 start_bare() { # KIND
@@ -35,6 +46,7 @@ start_bare() { # KIND
   done
   DEVICES[$1]=$(sed -n 's/^ready //p' "$out")
   [ -n "${DEVICES[$1]}" ] || { cat "$out"; return 1; }
+  pin "${PIDS[$1]}" bare-target
 }
 
 cpu_ticks() { # PID
@@ -42,7 +54,7 @@ cpu_ticks() { # PID
 }
 
 load() { # TARGET OPTIONS...
-  fio --name=bench --filename="${DEVICES[$1]}" --ioengine=io_uring --direct=1 --size=$SIZE \
+  taskset -c 0 fio --name=bench --filename="${DEVICES[$1]}" --ioengine=io_uring --direct=1 --size=$SIZE \
     --output-format=json "${@:2}"
 }
 

@@ -1,5 +1,7 @@
 #include "engine/volume/volume_server.h"
 
+#include <pthread.h>
+
 #include <future>
 #include <utility>
 
@@ -23,7 +25,11 @@ void VolumeServer::Start(VolumeConfig config, VolumeBase base,
   thread_ = std::thread([this, config = std::move(config), base = std::move(base),
                          opened = std::move(opened),
                          mode]() mutable { Run(config, std::move(base), opened, mode); });
+  NameThread();
 }
+
+// For top and taskset, which otherwise show every thread by the process's name.
+void VolumeServer::NameThread() { pthread_setname_np(thread_.native_handle(), "weir-volume"); }
 
 void VolumeServer::Run(const VolumeConfig& config, VolumeBase base,
                        const std::function<void(Result<VolumeStats>)>& opened, Mode mode) {
@@ -70,6 +76,7 @@ Result<void> VolumeServer::Unpark() {
   if (const auto opened = loop_->OpenRing(); !opened.ok()) return opened;
   parked_ = false;
   thread_ = std::thread([this] { loop_->Run(); });
+  NameThread();
   return {};
 }
 
