@@ -63,10 +63,15 @@ async function answer(source: HealthSource, path: string): Promise<Answer> {
   }
 }
 
-async function answerOf({ whyNotReady, metrics }: HealthSource, path: string): Promise<Answer> {
+async function answerOf(source: HealthSource, path: string): Promise<Answer> {
+  const { whyNotReady, metrics } = source;
   switch (path) {
     case "/healthz":
       return { status: 200, text: "ok\n" };
+    case "/startupz":
+      return source === STARTING
+        ? { status: 503, text: "the program is starting\n" }
+        : { status: 200, text: "started\n" };
     case "/readyz": {
       const reason = await whyNotReady();
       return { status: reason === undefined ? 200 : 503, text: `${reason ?? "ready"}\n` };
@@ -74,7 +79,7 @@ async function answerOf({ whyNotReady, metrics }: HealthSource, path: string): P
     case "/metrics":
       return { status: 200, text: await metrics() };
     default:
-      return { status: 404, text: "there are /healthz, /readyz and /metrics\n" };
+      return { status: 404, text: "there are /healthz, /startupz, /readyz and /metrics\n" };
   }
 }
 

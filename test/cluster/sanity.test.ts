@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { runOnNode } from "../../hack/cluster/node-shell.ts";
 import { goTools } from "../../hack/tools/go-tool.ts";
-import { nodeByName, weirPods } from "../support/cluster-nodes.ts";
+import { containersOf, nodeByName, weirPods } from "../support/cluster-nodes.ts";
 
 const MIB = 1024 * 1024;
 const SANITY_MS = 1_200_000;
@@ -45,6 +45,6 @@ async function operatorPod() {
   const node = pod?.spec.nodeName;
   if (pod === undefined || node === undefined) throw new Error("no operator runs");
   const { name, uid } = pod.metadata;
-  const restarts = pod.status.containerStatuses?.find((one) => one.name === "operator");
+  const restarts = containersOf(pod).find((one) => one.name === "operator");
   return { name, uid, node, restarts: restarts?.restartCount };
 }

@@ -12,6 +12,17 @@ const SCRIPT_MS = 120_000;
 const CLOCKS_DIFFER_MS = 2_000;
 export const WEIR = "--namespace=weir-system";
 
+const containerStatuses = z
+  .array(
+    z.object({
+      name: z.string(),
+      restartCount: z.number(),
+      ready: z.boolean(),
+      state: z.object({ running: z.object({ startedAt: z.string() }).optional() }),
+    }),
+  )
+  .default([]);
+
 const podList = z.object({
   items: z.array(
     z.object({
@@ -19,16 +30,9 @@ const podList = z.object({
       spec: z.object({ nodeName: z.string().optional() }),
       status: z.object({
         conditions: z.array(z.object({ type: z.string(), status: z.string() })).optional(),
-        containerStatuses: z
-          .array(
-            z.object({
-              name: z.string(),
-              restartCount: z.number(),
-              ready: z.boolean(),
-              state: z.object({ running: z.object({ startedAt: z.string() }).optional() }),
-            }),
-          )
-          .optional(),
+        containerStatuses,
+        // Also those that run on beside the others.
+        initContainerStatuses: containerStatuses,
       }),
     }),
   ),
@@ -108,10 +112,15 @@ export async function killNow(node: string, program: Program): Promise<void> {
   await onNode(node, `kill -KILL $(pgrep --full '^/usr/local/bin/node ${pattern}')`);
 }
 
+export function containersOf({ status }: WeirPod) {
+  return [...status.initContainerStatuses, ...status.containerStatuses];
+}
+
 async function containerOf(node: string, program: Program) {
   const { component, container } = PROGRAMS[program];
   const pod = (await weirPods(component)).find(({ spec }) => spec.nodeName === node);
-  const found = pod?.status.containerStatuses?.find(({ name }) => name === container);
+  const found =
+    pod === undefined ? undefined : containersOf(pod).find(({ name }) => name === container);
   if (pod === undefined || found === undefined) throw new Error(`No ${program} is on ${node}.`);
   return { ...found, uid: pod.metadata.uid };
 }
@@ -184,7 +193,7 @@ export async function regainNode(name: string): Promise<void> {
     const pods = await weirPods("node");
     const here = pods.find(({ spec }) => spec.nodeName === name)?.status;
     const ready = here?.conditions?.find(({ type }) => type === "Ready");
-    const isNew = here?.containerStatuses?.every(
+    const isNew = here?.containerStatuses.every(
       ({ state }) => Date.parse(state.running?.startedAt ?? "1970-01-01") >= sinceMs,
     );
     return ready?.status === "True" && isNew === true ? true : undefined;
