@@ -17,6 +17,8 @@ import { turns, untilTurns, WRITER } from "../support/cluster-writer.ts";
 
 const UPGRADES = Number(process.env["WEIR_UPGRADES"] ?? 10);
 const ROLLOUT_MS = 600_000;
+/** And as much again for what is done around them. */
+const ROLLOUTS = { timeout: (UPGRADES + 2) * ROLLOUT_MS };
 /** Turns of each writer after a rollout that show that it goes on. */
 const TURNS = 3;
 const WRITERS = ["local", "s3"] as const;
@@ -25,7 +27,7 @@ const eventList = z.object({
   items: z.array(z.object({ reason: z.string(), note: z.string(), eventTime: z.string() })),
 });
 
-test("upgrades and a rollback under writing pods, and nobody notices", async () => {
+test("upgrades and a rollback under writing pods, and nobody notices", ROLLOUTS, async () => {
   const before = await allTraces();
   const nodes = await nodeNames();
   const errors = await errorsOf(nodes);
