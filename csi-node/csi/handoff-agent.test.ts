@@ -51,7 +51,7 @@ const told = () => kube.events.map(({ type, reason, note }) => ({ type, reason, 
 test("each handoff is told once, though two processes see it and see it again", async () => {
   engine.handoff = handoff({});
   await clock.advance(60_000);
-  const note = "Weir's new engine serves 1 devices, worst stall 4.2 ms";
+  const note = "Weir's new engine serves 1 device, worst stall 4.2 ms";
   expect(told()).toEqual([{ type: "Normal", reason: "HandoffCompleted", note }]);
   expect(kube.events[0]?.regarding).toMatchObject({ kind: "Node", name: "n1", uid: "n1" });
   engine.handoff = handoff({ generation: 3 });

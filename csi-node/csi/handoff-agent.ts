@@ -45,6 +45,7 @@ function eventOf(handoff: NonNullable<EngineStatus["handoff"]>, nodeName: string
   // A Node's events carry its name as its uid: kubelet began it, `kubectl describe` looks for it.
   const regarding = { apiVersion: "v1", kind: "Node", name: nodeName, uid: nodeName };
   const common = { regarding, action: "Handoff" };
+  const served = devices.length === 1 ? "1 device" : `${devices.length} devices`;
   const stall = `worst stall ${(worstStallUs / 1_000).toFixed(1)} ms`;
   switch (outcome) {
     case "taken":
@@ -52,7 +53,7 @@ function eventOf(handoff: NonNullable<EngineStatus["handoff"]>, nodeName: string
       return {
         ...common,
         ...{ type: "Normal", reason: "HandoffCompleted" },
-        note: `Weir's new engine serves ${devices.length} devices, ${stall}`,
+        note: `Weir's new engine serves ${served}, ${stall}`,
       };
     case "dry-run":
       return { ...common, type: "Normal", reason: "HandoffTried", note: "A dry run went well" };
