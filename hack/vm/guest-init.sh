@@ -29,8 +29,8 @@ if [ "$NETWORK" = user ]; then
     sleep 0.05
   done
 fi
-# A real disk, so that fsync means something: 9p and memory would only pretend.
-# Its inode tables stay as they are: a thread that writes zeroes beside a test would disturb figures.
+# A real disk, so that fsync means something: 9p and memory would only pretend. Its inode tables
+# stay as they are: a thread that writes zeroes beside a test would disturb figures.
 mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 /dev/vda &&
   mount -o noinit_itable /dev/vda /mnt/disk
 read -r up _ </proc/uptime

@@ -2,8 +2,7 @@
 // they see no error, the driver never leaves the node, and pods created meanwhile start. A new
 // version that cannot start leaves the old one serving, and kubectl shows why. Method: a pod per
 // class that writes, syncs and reads back, and ends at its first error; CSINode watched from before
-// the first upgrade to after the rollback, every change of it looked at; on each node the event that
-// tells of the handoff.
+// the first upgrade to after the rollback, every change of it looked at; the event on each node.
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { installWeir, rollWeirBack, untilInstalled } from "../../hack/cluster/addons.ts";

@@ -54,7 +54,8 @@ cpu_ticks() { # PID
 }
 
 load() { # TARGET OPTIONS...
-  taskset -c 0 fio --name=bench --filename="${DEVICES[$1]}" --ioengine=io_uring --direct=1 --size=$SIZE \
+  taskset -c 0 fio --name=bench --filename="${DEVICES[$1]}" \
+    --ioengine=io_uring --direct=1 --size=$SIZE \
     --output-format=json "${@:2}"
 }
 
