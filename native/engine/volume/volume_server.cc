@@ -12,6 +12,9 @@ namespace {
 // bursts only cost an extra submit.
 constexpr uint32_t kRingEntries = 512;
 
+// For top and taskset, which otherwise show every thread by the process's name.
+void NameThread() { pthread_setname_np(pthread_self(), "weir-volume"); }
+
 }  // namespace
 
 VolumeServer::VolumeServer(Parts parts) : parts_(std::move(parts)) {}
@@ -25,14 +28,11 @@ void VolumeServer::Start(VolumeConfig config, VolumeBase base,
   thread_ = std::thread([this, config = std::move(config), base = std::move(base),
                          opened = std::move(opened),
                          mode]() mutable { Run(config, std::move(base), opened, mode); });
-  NameThread();
 }
-
-// For top and taskset, which otherwise show every thread by the process's name.
-void VolumeServer::NameThread() { pthread_setname_np(thread_.native_handle(), "weir-volume"); }
 
 void VolumeServer::Run(const VolumeConfig& config, VolumeBase base,
                        const std::function<void(Result<VolumeStats>)>& opened, Mode mode) {
+  NameThread();
   auto loop = Loop::Create(kRingEntries);
   if (!loop.ok()) {
     opened(loop.error());
@@ -75,8 +75,10 @@ void VolumeServer::Park() {
 Result<void> VolumeServer::Unpark() {
   if (const auto opened = loop_->OpenRing(); !opened.ok()) return opened;
   parked_ = false;
-  thread_ = std::thread([this] { loop_->Run(); });
-  NameThread();
+  thread_ = std::thread([this] {
+    NameThread();
+    loop_->Run();
+  });
   return {};
 }
 

@@ -56,7 +56,6 @@ class VolumeServer {
   std::function<void()> ublk_gone;  // once, when the queue has ended
 
  private:
-  void NameThread();
   void Run(const VolumeConfig& config, VolumeBase base,
            const std::function<void(Result<VolumeStats>)>& opened, Mode mode);
   // Waits until `worker` has run what was posted to it so far.
