@@ -121,10 +121,13 @@ bool HandoffSockets::AwaitTurn(Entry& entry) {
   for (;;) {
     entry.changed.wait(lock, [&] { return entry.closing || (entry.listening && !entry.window); });
     if (entry.closing) return false;
+    const bool was_over = entry.window_over;
     lock.unlock();
     const auto first = entry.socket->Peek(kNever);
     lock.lock();
-    if (entry.window) continue;
+    // The window may have taken what was seen: the message that lies there now is another one, and
+    // once it was `serving`, thrown away below.
+    if (entry.window || entry.window_over != was_over) continue;
     if (!first.ok()) return false;
     if (first.value() == kJson) return true;
     if (entry.window_over) {
