@@ -22,22 +22,24 @@ export async function serveEngineHealth(
     metrics: async () => {
       const { volumes, waiting, handoff } = await host.status();
       const { registry, set } = new Measures();
-      set("weir_engine_generation", "engines before it on this node, and itself", node.generation);
-      set("weir_engine_volumes", "volumes it serves", volumes.length);
-      set("weir_engine_volumes_waiting", "volumes it could not take up again yet", waiting.length);
+      set("weir_engine_generation", "Which engine of this node it is.", node.generation);
+      set("weir_engine_volumes", "Volumes it serves.", volumes.length);
+      set("weir_engine_volumes_waiting", "Volumes it could not take up again.", waiting.length);
       set(
         "weir_engine_dirty_bytes",
-        "acknowledged and not in the bucket",
+        "Acknowledged bytes that are not in the bucket.",
         volumes.reduce((sum, { dirtyBytes }) => sum + dirtyBytes, 0),
       );
       if (handoff !== null) {
         const { outcome, worstStallUs, devices, phasesMs } = handoff;
-        set("weir_handoff_worst_stall_seconds", "of the last", worstStallUs / 1e6, { outcome });
+        set("weir_handoff_worst_stall_seconds", "Of the last handoff.", worstStallUs / 1e6, {
+          outcome,
+        });
         for (const { uid, stallUs } of devices) {
-          set("weir_handoff_stall_seconds", "of the last, by volume", stallUs / 1e6, { uid });
+          set("weir_handoff_stall_seconds", "Of the last handoff.", stallUs / 1e6, { uid });
         }
         for (const [phase, ms] of Object.entries(phasesMs)) {
-          set("weir_handoff_phase_seconds", "of the last, by state", ms / 1e3, { phase });
+          set("weir_handoff_phase_seconds", "Of the last handoff.", ms / 1e3, { phase });
         }
       }
       return registry.metrics();

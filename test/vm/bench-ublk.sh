@@ -28,11 +28,13 @@ start_weir() {
 # The thread of that name, which serves the device, to the second processor; the load has the first.
 # Left alone, both land on one of them now and then, for a whole run.
 pin() { # PID NAME
-  local thread
+  local thread pinned=0
   for thread in /proc/"$1"/task/*; do
     [ "$(cat "$thread/comm")" = "$2" ] || continue
     taskset -pc 1 "${thread##*/}" >/dev/null || return
+    pinned=1
   done
+  [ $pinned = 1 ] || { echo "no thread $2 in process $1"; return 1; }
 }
 
 start_bare() { # KIND
