@@ -189,6 +189,24 @@ test("a dry run loads everything and leaves no trace", async () => {
   expect((await world.bucket.list("volumes/")).objects.length).toBeGreaterThanOrEqual(keys);
 });
 
+test("an engine that is told to end while it takes its volumes back leaves nothing open", async () => {
+  await using world = await servedWorld();
+  const [old] = world.serving;
+  if (old === undefined) throw new Error("nobody serves");
+  let ended: Promise<void> | undefined;
+  world.onStep = ({ container }, step) => {
+    if (step === "predecessor given") world.nodes.at(-1)?.process.kill();
+    if (container === "old" && step === "predecessor reclaiming") ended = old.engine.close();
+  };
+  const successor = world.spawn("new");
+  void successor.engine.start({ takeOver: true, signal }).catch(() => undefined);
+  await until(world, () => ended !== undefined);
+  await world.finished(ended ?? Promise.resolve());
+  await world.finished(world.clock.sleep(1_000));
+  expect([...world.controls.values()].filter(({ pid }) => pid === old.process.pid)).toEqual([]);
+  expect(world.machine.violations).toEqual([]);
+});
+
 test("two successors at once: one takes over, the other is told", async () => {
   await using world = await servedWorld();
   const rivals = [world.spawn("a"), world.spawn("b")];

@@ -62,6 +62,8 @@ export class NodeEngine {
   #predecessor: HandoffPredecessor | undefined;
   #generation = 0;
   #released = false;
+  /** Its sockets are being put back in place: whoever closes them waits for that first. */
+  #socketsBack: Promise<void> = Promise.resolve();
 
   constructor(options: NodeEngineOptions) {
     this.#options = options;
@@ -106,7 +108,7 @@ export class NodeEngine {
     } else if (result.kind === "taken") {
       this.#generation = result.report.generation;
       this.#options.host.noteHandoff(result.report);
-      this.#track(this.#settleIn(result.settled, signal));
+      void this.#track(this.#settleIn(result.settled, signal));
     } else {
       throw notTaken(result);
     }
@@ -124,6 +126,7 @@ export class NodeEngine {
   /** Nobody may take over any more, and no call comes in; volumes go on. */
   async closeSockets(): Promise<void> {
     await this.#predecessor?.stop();
+    await this.#socketsBack;
     await this.#listener?.close();
     this.#listener = undefined;
     await this.#control?.close();
@@ -230,7 +233,7 @@ export class NodeEngine {
     if (report.outcome === "given" || report.outcome === "lost") return;
     this.#generation = report.generation;
     this.#options.host.noteHandoff(report);
-    if (report.outcome === "recovered") this.#track(this.#takeSocketsBack());
+    if (report.outcome === "recovered") this.#socketsBack = this.#track(this.#takeSocketsBack());
   }
 
   /** The successor that died may have put its own sockets in their place. */
@@ -249,6 +252,7 @@ export class NodeEngine {
     if (this.#released) return;
     this.#released = true;
     const { host } = this.#options;
+    await this.#socketsBack;
     await this.#listener?.close();
     await this.#control?.close();
     await host.close();
@@ -258,12 +262,14 @@ export class NodeEngine {
     this.#lock = undefined;
   }
 
-  #track(task: Promise<void>): void {
+  /** Never rejects. */
+  #track(task: Promise<void>): Promise<void> {
     const settled = task.catch((cause: unknown) => {
       this.#options.log.error({ err: cause }, "what follows a handoff could not be done");
     });
     this.#tasks.add(settled);
     void settled.finally(() => this.#tasks.delete(settled));
+    return settled;
   }
 }
 

@@ -41,8 +41,14 @@ export type PredecessorState =
       readonly talk: Talk;
       readonly renewals: number;
     }
-  /** The engine hands over; it decides alone. */
-  | { readonly name: "window"; readonly generation: number; readonly cut: Cut }
+  /** The engine hands over; it decides alone. What is heard meanwhile counts after its answer. */
+  | {
+      readonly name: "window";
+      readonly generation: number;
+      readonly cut: Cut;
+      /** The successor's word that it is complete came before the engine's own answer. */
+      readonly said: boolean;
+    }
   /** Everything is served by the successor, which has not said that it is complete. */
   | { readonly name: "given"; readonly generation: number }
   /** Closing what is left here; `polite`: the successor waits for word of it. */
@@ -194,7 +200,7 @@ function inWarming(state: In<"warming">, event: PredecessorEvent): PredecessorSt
   if (kind === "warm-ready") {
     const deadlineMs = DEADLINES_MS.window;
     return {
-      state: { name: "window", generation, cut: "no" },
+      state: { name: "window", generation, cut: "no", said: false },
       actions: [
         arm("windowAnswer"),
         send({ kind: "freeze", generation, deadlineMs }),
@@ -212,12 +218,16 @@ function inWindow(state: In<"window">, event: PredecessorEvent): PredecessorStep
   if (event.kind === "closed") {
     return { state: { ...state, cut: event.peerAlive ? "peer-alive" : "peer-dead" }, actions: [] };
   }
+  if (event.kind === "message" && event.message.kind === "serving") {
+    return { state: { ...state, said: true }, actions: [] };
+  }
   if (event.kind !== "gave") return stay(state);
   const { outcome } = event;
   switch (outcome.kind) {
     case "given":
       if (state.cut === "peer-alive") return release("given", false);
       if (state.cut === "peer-dead") return reclaim(generation);
+      if (state.said) return release("given", true);
       return { state: { name: "given", generation }, actions: [arm("given")] };
     case "kept":
       return calledOff({ generation: outcome.generation }, outcome.reason);

@@ -12,7 +12,7 @@ import { SeededRandom } from "../../core/runtime/seeded-random.ts";
 
 const weirProgram = join(checkout, "csi-node", "cli", "weir");
 const COMMAND_TIMEOUT_MS = 120_000;
-const STOP_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 60_000;
 
 export interface CommandEnd {
   /** 128 + n is not imitated: a signal gives -1. */
@@ -115,10 +115,9 @@ export class WeirNode implements AsyncDisposable {
       this.#engine = former;
       throw cause;
     }
-    former.child.kill("SIGTERM");
-    await former.exit;
-    if (former.child.exitCode === 0) return line;
-    throw new Error(`the former engine ended with ${former.child.exitCode}`);
+    const exitCode = await end(former, "SIGTERM");
+    if (exitCode === 0) return line;
+    throw new Error(`the former engine ended with ${exitCode ?? "a signal: it did not end itself"}`);
   }
 
   /** What the last engine wrote on standard error. */
@@ -135,11 +134,7 @@ export class WeirNode implements AsyncDisposable {
     const engine = this.#engine;
     if (engine === undefined) return null;
     this.#engine = undefined;
-    engine.child.kill(signal);
-    const patience = setTimeout(() => engine.child.kill("SIGKILL"), STOP_TIMEOUT_MS);
-    await engine.exit;
-    clearTimeout(patience);
-    return engine.child.exitCode;
+    return end(engine, signal);
   }
 
   /**
@@ -158,6 +153,15 @@ export class WeirNode implements AsyncDisposable {
     await this.stop("SIGKILL");
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** The exit status; null when a signal ended it, at the latest SIGKILL after a while. */
+async function end({ child, exit }: Engine, signal: NodeJS.Signals): Promise<number | null> {
+  child.kill(signal);
+  const patience = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+  await exit;
+  clearTimeout(patience);
+  return child.exitCode;
 }
 
 /** Copies a file onto a device from its first byte on, and flushes. */

@@ -25,6 +25,8 @@ import { FakeSockets } from "./fake-sockets.ts";
 const FIRST_PID = 2 ** 23;
 const RESTART_MS = 1_000;
 const THINK_MS = 10;
+/** A real one looks first whether somebody listens there. */
+const LISTEN_MS = 5;
 /** What Node calls its requests to the file system; CloseReq is the end of a FileHandle. */
 const FILE_WORK = /^(?:FSReq|CloseReq)/u;
 
@@ -50,6 +52,8 @@ export class HandoffWorld implements AsyncDisposable {
   readonly #config: ReturnType<typeof engineConfigSchema.parse>;
   readonly #stop = new AbortController();
   readonly #users: Promise<void>[] = [];
+  /** Control sockets that are open, by the process that listens. */
+  readonly controls = new Map<symbol, FakeProcess>();
   #lockHolder: FakeProcess | undefined;
   #answered = 0;
   storeDown = false;
@@ -191,7 +195,7 @@ export class HandoffWorld implements AsyncDisposable {
           this.nodes.some((node) => node.process.pid === pid && node.process.isAlive),
       }),
       lock: () => this.#lock(process),
-      listenControl: async () => ({ close: async () => undefined }),
+      listenControl: () => this.#listenControl(process),
       openCache: async () => undefined,
       onDie: (fault) => {
         node.fault = fault;
@@ -203,6 +207,18 @@ export class HandoffWorld implements AsyncDisposable {
     this.#hosts.set(node, host);
     this.nodes.push(node);
     return node;
+  }
+
+  async #listenControl(process: FakeProcess): Promise<{ close(): Promise<void> }> {
+    await process.clock.sleep(LISTEN_MS);
+    const control = Symbol("control");
+    this.controls.set(control, process);
+    return {
+      close: async () => {
+        await process.turn();
+        this.controls.delete(control);
+      },
+    };
   }
 
   async #lock(process: FakeProcess): Promise<{ close(): Promise<void> }> {

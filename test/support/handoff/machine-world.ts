@@ -98,8 +98,9 @@ export class MachineWorld {
 
   #deliveries(): Happening[] {
     const found: Happening[] = [];
+    // Also while a window runs: its answer comes from another thread and may be the later one.
     const toPredecessor = this.#toPredecessor[0];
-    if (toPredecessor !== undefined && !this.#window.giving) {
+    if (toPredecessor !== undefined) {
       found.push(
         this.#happening(`> ${toPredecessor.kind}`, () => {
           this.#toPredecessor.shift();
@@ -108,7 +109,7 @@ export class MachineWorld {
       );
     }
     const toSuccessor = this.#toSuccessor[0];
-    if (toSuccessor !== undefined && !this.#window.taking) {
+    if (toSuccessor !== undefined) {
       found.push(
         this.#happening(`< ${toSuccessor.kind}`, () => {
           this.#toSuccessor.shift();
