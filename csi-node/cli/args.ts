@@ -2,8 +2,8 @@
 // behind the command's name. Every mistake is a UsageError of one sentence.
 import { parseArgs, type ParseArgsConfig } from "node:util";
 
-import type { Command, CommandGroup, OptionSpecs } from "./command.ts";
-import { parseDurationMs, parseSize } from "./units.ts";
+import type { Command, CommandGroup } from "./command.ts";
+import { OptionValues, type OptionSpecs } from "./options.ts";
 import { UsageError } from "./usage-error.ts";
 
 export const GLOBAL_OPTIONS: OptionSpecs = {
@@ -16,46 +16,6 @@ export const GLOBAL_OPTIONS: OptionSpecs = {
   help: { help: "show help" },
   version: { help: "show the version" },
 };
-
-/** The options as given, read by kind; which options exist was checked when they were parsed. */
-export class OptionValues {
-  readonly #texts: ReadonlyMap<string, string>;
-  readonly #flags: ReadonlySet<string>;
-
-  constructor(options: {
-    readonly texts: ReadonlyMap<string, string>;
-    readonly flags: ReadonlySet<string>;
-  }) {
-    this.#texts = options.texts;
-    this.#flags = options.flags;
-  }
-
-  flag(name: string): boolean {
-    return this.#flags.has(name);
-  }
-
-  text(name: string): string | undefined {
-    return this.#texts.get(name);
-  }
-
-  sizeBytes(name: string): number | undefined {
-    const text = this.text(name);
-    return text === undefined ? undefined : parseSize(text, `--${name}`);
-  }
-
-  durationMs(name: string): number | undefined {
-    const text = this.text(name);
-    return text === undefined ? undefined : parseDurationMs(text, `--${name}`);
-  }
-
-  choice<Choice extends string>(name: string, choices: readonly Choice[]): Choice | undefined {
-    const text = this.text(name);
-    if (text === undefined) return undefined;
-    const chosen = choices.find((choice) => choice === text);
-    if (chosen !== undefined) return chosen;
-    throw new UsageError(`--${name} must be ${choices.join(" or ")}, not "${text}"`);
-  }
-}
 
 export interface ParsedArguments {
   /** undefined: only global options were given. */

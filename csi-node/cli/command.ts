@@ -1,14 +1,6 @@
 // What a command is: its help is data, so that parsing and --help cannot disagree.
 import type { Cli } from "./cli.ts";
-import type { OptionValues } from "./args.ts";
-
-interface OptionSpec {
-  readonly help: string;
-  /** Names the value in the help; absent for a flag. */
-  readonly value?: string;
-}
-
-export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
+import type { OptionSpecs, OptionValues } from "./options.ts";
 
 export interface CommandInput {
   readonly cli: Cli;

@@ -6,7 +6,7 @@ import { z } from "zod";
 
 import { WeirError } from "../../core/runtime/errors.ts";
 import { engineConfigSchema, parseConfig, type EngineConfig } from "../engine/config.ts";
-import type { OptionValues } from "./args.ts";
+import type { OptionValues } from "./options.ts";
 import { parseSize } from "./units.ts";
 import { UsageError } from "./usage-error.ts";
 

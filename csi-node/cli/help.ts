@@ -1,6 +1,7 @@
 // The text of --help, made from the commands themselves.
 import { GLOBAL_OPTIONS } from "./args.ts";
-import type { Command, CommandGroup, OptionSpecs } from "./command.ts";
+import type { Command, CommandGroup } from "./command.ts";
+import type { OptionSpecs } from "./options.ts";
 import { DEFAULTS } from "./config.ts";
 
 /** Of a paragraph; a terminal has at least so many. */

@@ -7,7 +7,7 @@ import type {
   TransportRequest,
 } from "../../control/engine-api.ts";
 import { sentenceOf } from "../../handoff/report.ts";
-import type { OptionValues } from "../args.ts";
+import type { OptionValues } from "../options.ts";
 import { needEngine } from "../cli.ts";
 import type { Command } from "../command.ts";
 import { withEngine } from "../engine-process.ts";

@@ -8,7 +8,7 @@ import { WeirError } from "../../../core/runtime/errors.ts";
 import { sentenceOf, type HandoffReport } from "../../handoff/report.ts";
 import type { Owners } from "../../handoff/owners.ts";
 import { needEngine, type Cli } from "../cli.ts";
-import type { OptionValues } from "../args.ts";
+import type { OptionValues } from "../options.ts";
 import type { Command } from "../command.ts";
 import { openNodeProcess, ownersOf } from "../node-process.ts";
 import { SIZE_OPTIONS } from "./serve.ts";

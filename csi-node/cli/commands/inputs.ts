@@ -1,7 +1,7 @@
 // Arguments and options that several commands take, checked the same way everywhere.
 import { BLOCK_BYTES, VOLUME_BYTES_MAX } from "../../../core/log/limits.ts";
 import { assert } from "../../../core/runtime/assert.ts";
-import type { OptionValues } from "../args.ts";
+import type { OptionValues } from "../options.ts";
 import { parseSize } from "../units.ts";
 import { UsageError } from "../usage-error.ts";
 

@@ -4,7 +4,8 @@ import { controlSocketPath, isServed } from "../../control/control-socket.ts";
 import type { EngineHost } from "../../engine/engine-host.ts";
 import { WeirError } from "../../../core/runtime/errors.ts";
 import type { Cli } from "../cli.ts";
-import type { Command, OptionSpecs } from "../command.ts";
+import type { Command } from "../command.ts";
+import type { OptionSpecs } from "../options.ts";
 import { serveEngineHealth } from "../engine-health.ts";
 import { openNodeProcess, type NodeProcess } from "../node-process.ts";
 
