@@ -117,7 +117,9 @@ export class WeirNode implements AsyncDisposable {
     }
     const exitCode = await end(former, "SIGTERM");
     if (exitCode === 0) return line;
-    throw new Error(`the former engine ended with ${exitCode ?? "a signal: it did not end itself"}`);
+    throw new Error(
+      `the former engine ended with ${exitCode ?? "a signal: it did not end itself"}`,
+    );
   }
 
   /** What the last engine wrote on standard error. */
