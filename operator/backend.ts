@@ -43,8 +43,13 @@ export class Backend {
   /** Throws why it may not be used now. Waits a little while nothing is known at all. */
   async check(signal: AbortSignal): Promise<void> {
     using limit = this.#options.clock.deadline(FIRST_ANSWER_MS, signal);
-    await abortable(this.#firstAnswer.promise, limit).catch(() => undefined);
+    await this.untilAnswered(limit);
     if (this.#fault !== undefined) throw this.#fault;
+  }
+
+  /** Resolves when the first probe has ended, whatever it found, or the signal aborts. */
+  async untilAnswered(signal: AbortSignal): Promise<void> {
+    await abortable(this.#firstAnswer.promise, signal).catch(() => undefined);
   }
 
   /** Calls back when the answer changed; the returned function ends that. */

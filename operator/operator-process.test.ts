@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { freePort } from "../test/support/free-port.ts";
 import { captureLogs } from "../test/support/log-capture.ts";
 import { createRequest } from "../test/support/operator-world.ts";
 import { callOnce, RpcClient } from "../test/support/rpc-client.ts";
@@ -18,7 +19,9 @@ import {
 import { FakeKube } from "../core/kube/fake-kube.ts";
 import { LEASE } from "../core/kube/kinds.ts";
 import { WeirError } from "../core/runtime/errors.ts";
+import { Health } from "../core/runtime/health.ts";
 import { realClock, realRandom } from "../core/runtime/real-ports.ts";
+import type { ObjectStore } from "../core/store/object-store.ts";
 import { MemoryStore } from "../core/store/memory-store.ts";
 import type { OperatorConfig } from "./config.ts";
 import { runOperator } from "./operator-process.ts";
@@ -52,11 +55,11 @@ function configOf(instance: string): OperatorConfig {
   };
 }
 
-function start(instance: string) {
+function start(instance: string, health?: Health) {
   const config = configOf(instance);
   const stop = new AbortController();
   const leading = Promise.withResolvers<void>();
-  const options = { ...ports, config, api: kube, store, signal: stop.signal, health: undefined };
+  const options = { ...ports, config, api: kube, store, signal: stop.signal, health };
   const ended = runOperator({ ...options, onLeading: (is) => is && leading.resolve() });
   const end = async (): Promise<void> => {
     stop.abort(new WeirError("aborted", "the test ends it"));
@@ -86,6 +89,31 @@ test("two replicas: both serve, one leads, and the other goes on when it ends", 
   const left = await kube.get(LEASE, lease, { signal: new AbortController().signal });
   expect(left?.spec?.holderIdentity ?? "").toBe("");
   expect(kube.openWatches).toBe(0);
+});
+
+/** Answers nothing before it is opened. */
+class ClosedStore extends MemoryStore {
+  readonly opened = Promise.withResolvers<void>();
+
+  override async get(...args: Parameters<ObjectStore["get"]>) {
+    await this.opened.promise;
+    return super.get(...args);
+  }
+}
+
+test("it serves at once, but has started only when its first probe has ended", async () => {
+  const closed = new ClosedStore(ports);
+  store = closed;
+  const endpoint = `127.0.0.1:${await freePort()}`;
+  await using health = await Health.serve(endpoint);
+  const startup = async () => (await fetch(`http://${endpoint}/startupz`)).status;
+  const operator = start("only", health);
+  await operator.leading;
+  await callOnce(operator.socket, IdentityService.getPluginInfo, {});
+  expect(await startup()).toBe(503);
+  closed.opened.resolve();
+  while ((await startup()) !== 200) await new Promise(setImmediate);
+  await operator.end();
 });
 
 test("who lost the leadership ends with a fault", async () => {

@@ -77,7 +77,15 @@ export async function runOperator(options: OperatorProcessOptions): Promise<void
     onCall: (call) => metrics.onCall(call),
   });
   stack.defer(() => closeCsi(csi, log));
-  health?.ask(healthOf({ parts, metrics, state }));
+  // The sidecars start when kubelet hears of it, and each ends when its first connection is not
+  // answered within a second: on a slow node not before the probe's work is done.
+  const started = parts.backend.untilAnswered(untilEnd).then(() => {
+    health?.ask(healthOf({ parts, metrics, state }));
+  });
+  stack.defer(async () => {
+    ending.abort();
+    await started;
+  });
   log.info({ socket: config.socketPath }, "serving CSI");
   await lead(options, {
     parts,
