@@ -85,6 +85,13 @@ const sidecarImages = {
   snapshotter: images["csi-snapshotter"],
 };
 
+/** Of a sidecar that ends when it could not renew its Lease for ten seconds unless told. */
+const patientElection = [
+  "--leader-election-lease-duration=45s",
+  "--leader-election-renew-deadline=30s",
+  "--leader-election-retry-period=5s",
+];
+
 const chartValues = {
   store: {
     url: storeUrl,
@@ -96,9 +103,14 @@ const chartValues = {
     ...{ replicaCount: 1, podDisruptionBudget: { enabled: false } },
     // Emulated, an operator stands still for ten seconds when pods start beside it.
     additionalArgs: ["--leader-election-lease-duration=90"],
+    // The sidecars start all at once, and each ends when the operator lets it wait for a second.
+    resources: { requests: { cpu: "200m" } },
   },
   sidecars: Object.fromEntries(
-    Object.entries(sidecarImages).map(([name, image]) => [name, { image: splitReference(image) }]),
+    Object.entries(sidecarImages).map(([name, image]) => [
+      name,
+      { image: splitReference(image), additionalArgs: patientElection },
+    ]),
   ),
 };
 
