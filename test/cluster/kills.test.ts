@@ -14,8 +14,10 @@ import { turns, untilTurns, WRITER } from "../support/cluster-writer.ts";
 
 /** Turns of the writer after a kill that show that it goes on. */
 const TURNS = 5;
+/** Programs that load for a minute or two on emulated nodes come back five times. */
+const KILLS = { timeout: 1_800_000 };
 
-test("each program is killed under a pod that writes, and everything converges", async () => {
+test("each program is killed under a writing pod, everything converges", KILLS, async () => {
   const { with: home, without: node } = await operatorPlaces();
   const before = await allTraces();
   const errors = await ioErrors(node);
