@@ -12,6 +12,7 @@ import { eventually, startScene, type Scene } from "../support/cluster.ts";
 import { allTraces, ioErrors, nodeNames, untilTracesGone } from "../support/cluster-nodes.ts";
 import { WEIR, weirPods } from "../support/cluster-nodes.ts";
 import { claim, podWithClaim } from "../support/cluster-objects.ts";
+import { sabotaged } from "../support/cluster-sabotage.ts";
 import { turns, untilTurns, WRITER } from "../support/cluster-writer.ts";
 
 const UPGRADES = Number(process.env["WEIR_UPGRADES"] ?? 10);
@@ -67,6 +68,25 @@ const BROKEN = [
     /engine:[^]*no-such-option/u,
   ],
   ["image missing", ["image.tag=missing", "image.pullPolicy=Never"], /engine: ErrImageNeverPull/u],
+  [
+    "another version of the protocol",
+    sabotaged({
+      file: "/csi-node/handoff/messages.ts",
+      from: "VERSION_MIN = 1;\nexport const VERSION_MAX = 2;",
+      to: "VERSION_MIN = 98;\nexport const VERSION_MAX = 99;",
+    }),
+    /HandoffFailed:.*speaks versions 1 to 2 of the handoff, the other 98 to 99/u,
+  ],
+  [
+    "hangs in the window",
+    sabotaged({
+      file: "/csi-node/handoff/successor.ts",
+      from: "const outcome = await host.take({",
+      to: `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000);
+           const outcome = await host.take({`,
+    }),
+    /HandoffFailed:.*serves on as before:.*did not answer in time/u,
+  ],
 ] as const;
 
 test.each(BROKEN)("a broken version: %s", async (_, values, shown) => {
@@ -82,10 +102,11 @@ test.each(BROKEN)("a broken version: %s", async (_, values, shown) => {
     await scene.untilReady("writer");
     await untilTurns(scene, "writer", 1);
     const old = (await weirPods("node")).map(({ metadata }) => metadata.name).toSorted();
+    const startedAt = new Date().toISOString();
     await installWeir(...values);
     try {
       await eventually("kubectl shows why it does not start", async () =>
-        shown.test(await whyNot()) ? true : undefined,
+        shown.test(await whyNot(startedAt)) ? true : undefined,
       );
       await untilTurns(scene, "writer", (await turns(scene, "writer")) + TURNS);
       const now = (await weirPods("node")).map(({ metadata }) => metadata.name);
@@ -123,13 +144,15 @@ async function roll(scene: Scene, name: string, begin: () => Promise<void>): Pro
   console.log(`${name}: ${((performance.now() - started) / 1000).toFixed(0)} s`);
 }
 
-/** What the containers of the node service say of their state and of their last end. */
-async function whyNot(): Promise<string> {
+/** What the node service's containers say of their state and last end, and the nodes' events. */
+async function whyNot(sinceIso: string): Promise<string> {
   const told = ".state.waiting.reason .lastState.terminated.message .state.terminated.message";
   const fields = told.split(" ").map((field) => `{" "}{${field}}`);
   const each = `{range .items[*].status.containerStatuses[*]}{.name}:${fields.join("")}{"\n"}{end}`;
   const selector = "--selector=app.kubernetes.io/component=node";
-  return kubectl(["get", "pods", WEIR, selector, `--output=jsonpath=${each}`]);
+  const states = await kubectl(["get", "pods", WEIR, selector, `--output=jsonpath=${each}`]);
+  const events = await handoffsSince(sinceIso);
+  return states + events.map(({ reason, note }) => `${reason}: ${note}\n`).join("");
 }
 
 async function errorsOf(nodes: readonly string[]): Promise<readonly number[]> {
