@@ -70,12 +70,23 @@ Result<UniqueFd> OpenUblkControlNode() {
     fd = UniqueFd(::open(names.node.c_str(), O_RDWR | O_CLOEXEC));
   }
   if (fd.valid()) return fd;
-  if (errno == EACCES || errno == EPERM) {
-    return Error{errno, "cannot open /dev/ublk-control: the engine must run privileged"};
+  return NoUblkControl(errno);
+}
+
+Error NoUblkControl(int open_errno) {
+  switch (open_errno) {
+    case EACCES:
+    case EPERM:
+      return Error{EACCES, "cannot open /dev/ublk-control: the engine must run privileged"};
+    case ENODEV:
+    case ENOENT:
+    case ENXIO:
+      return Error{ENODEV,
+                   "cannot open /dev/ublk-control: load the ublk_drv kernel module (modprobe "
+                   "ublk_drv) or attach with --transport nbd"};
+    default:
+      return Error{open_errno, "cannot open /dev/ublk-control"};
   }
-  return Error{errno,
-               "cannot open /dev/ublk-control: load the ublk_drv kernel module (modprobe ublk_drv) "
-               "or attach with --transport nbd"};
 }
 
 Result<UniqueFd> OpenUblkCharNode(uint32_t device_id, uint64_t deadline_ns) {

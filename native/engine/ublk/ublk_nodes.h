@@ -13,8 +13,10 @@
 
 namespace weir {
 
-// ENOENT, ENXIO: the ublk_drv module is not loaded.
+// ENODEV: the ublk_drv module is not loaded.
 Result<UniqueFd> OpenUblkControlNode();
+// What its open's errno means. ENOENT is never passed on: to callers it is a volume that is absent.
+[[nodiscard]] Error NoUblkControl(int open_errno);
 // Waits up to `deadline_ns` for the device to appear and for the process that had it to let go of
 // it.
 Result<UniqueFd> OpenUblkCharNode(uint32_t device_id, uint64_t deadline_ns);
