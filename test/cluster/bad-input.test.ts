@@ -133,7 +133,7 @@ test("a store whose Secret is missing", async () => {
   await using scene = await startScene();
   await applyOperator(scene, {
     values: { "store.existingSecret": "nobody-made-it", "store.credentials.accessKeyId": "" },
-    containers: ["operator"],
+    sidecars: ["csi-provisioner"],
   });
   const name = await eventually("the operator's pod", async () => {
     const { items } = await scene.get(podNames, "pods");
@@ -169,7 +169,7 @@ test("a store without conditional writes", async () => {
       "store.credentials.secretAccessKey": "S3RVER",
       "store.existingSecret": "store",
     },
-    containers: ["operator", "csi-provisioner"],
+    sidecars: ["csi-provisioner"],
   });
   const keys = { AWS_ACCESS_KEY_ID: "S3RVER", AWS_SECRET_ACCESS_KEY: "S3RVER" };
   const secret = { apiVersion: "v1", kind: "Secret", metadata: { name: "store" } };

@@ -1,5 +1,5 @@
 // An operator of a test's own, in the namespace of its scene: what the chart renders for other
-// values, under other names, with only the containers that the test needs. The cluster's own
+// values, under other names, with only the sidecars that the test needs. The cluster's own
 // operator can be sent home meanwhile, since two that believe in different stores would quarrel.
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
@@ -31,10 +31,11 @@ export async function applyOperator(
   scene: Scene,
   options: {
     readonly values: Readonly<Record<string, string>>;
-    readonly containers: readonly string[];
+    /** At least one: a pod has a container besides those that start before it. */
+    readonly sidecars: readonly string[];
   },
 ): Promise<void> {
-  const { values, containers } = options;
+  const { values, sidecars } = options;
   const tool = await goTools("kubernetes", ["helm"]);
   const rendered = await outputOf([
     ...[tool("helm"), "template", "weir", join(checkout, "charts/weir")],
@@ -46,7 +47,7 @@ export async function applyOperator(
   // The command keeps its name.
   const commands = text.replaceAll(`[operator-${scene.namespace}]`, "[weir-operator]");
   const documents = parseAllDocuments(commands).map((document) => anyObject.parse(document.toJS()));
-  const objects = documents.map((object) => only(containers, object));
+  const objects = documents.map((object) => only(sidecars, object));
   const isShared = ({ kind }: KubeObject) => String(kind).startsWith("Cluster");
   await scene.share(...objects.filter((object) => isShared(object)));
   await scene.apply(...objects.filter((object) => !isShared(object)));
