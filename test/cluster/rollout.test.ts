@@ -67,7 +67,11 @@ const BROKEN = [
     ["node.engine.additionalArgs={--no-such-option}"],
     /engine:[^]*no-such-option/u,
   ],
-  ["image missing", ["image.tag=missing", "image.pullPolicy=Never"], /engine: ErrImageNeverPull/u],
+  [
+    "image missing",
+    ["image.tag=missing", "image.pullPolicy=Never"],
+    /modprobe: ErrImageNeverPull/u,
+  ],
   [
     "another version of the protocol",
     sabotaged({
@@ -148,7 +152,8 @@ async function roll(scene: Scene, name: string, begin: () => Promise<void>): Pro
 async function whyNot(sinceIso: string): Promise<string> {
   const told = ".state.waiting.reason .lastState.terminated.message .state.terminated.message";
   const fields = told.split(" ").map((field) => `{" "}{${field}}`);
-  const each = `{range .items[*].status.containerStatuses[*]}{.name}:${fields.join("")}{"\n"}{end}`;
+  const all = "{range .items[*].status['initContainerStatuses','containerStatuses'][*]}";
+  const each = `${all}{.name}:${fields.join("")}{"\\n"}{end}`;
   const selector = "--selector=app.kubernetes.io/component=node";
   const states = await kubectl(["get", "pods", WEIR, selector, `--output=jsonpath=${each}`]);
   const events = await handoffsSince(sinceIso);
