@@ -317,6 +317,37 @@ TEST(ExtentMapTest, JournalPiecesOfTwoFilesNeverMerge) {
   EXPECT_EQ(map.extent_count(), 2U);
 }
 
+// The short way for it must not leave neighbours apart that continue each other.
+TEST(ExtentMapTest, AnExtentThatReplacesOneOfItsOwnRangeJoinsItsNeighbours) {
+  const auto journal = [](uint64_t start, uint32_t offset) {
+    return Extent{.start = start,
+                  .count = 1,
+                  .kind = PlaceKind::kJournal,
+                  .journal = JournalAddr::Of(1, offset),
+                  .frame = {}};
+  };
+  constexpr uint32_t kFar = 1U << 20;
+  for (const bool left : {false, true}) {
+    for (const bool right : {false, true}) {
+      ExtentMap map;
+      map.Assign(journal(10, left ? 0 : 3 * kFar));
+      map.Assign(journal(11, kFar));
+      map.Assign(journal(12, right ? 2 * kJournalBlockStride : 5 * kFar));
+      EXPECT_EQ(map.extent_count(), 3U);
+      uint64_t replaced = 0;
+      map.Assign(journal(11, kJournalBlockStride),
+                 [&](const Extent& old) { replaced += old.journal.offset(); });
+      EXPECT_EQ(replaced, kFar);
+      EXPECT_EQ(map.extent_count(), 3U - (left ? 1 : 0) - (right ? 1 : 0));
+      EXPECT_EQ(map.block_count(), 3U);
+      Extent found;
+      uint64_t hole_end = 0;
+      ASSERT_TRUE(map.Find(11, 12, &found, &hole_end));
+      EXPECT_EQ(found.journal.offset(), kJournalBlockStride);
+    }
+  }
+}
+
 TEST(ExtentMapTest, ErasingEverythingGivesTheMemoryBack) {
   ExtentMap map;
   std::mt19937_64 random(3);

@@ -26,9 +26,10 @@ void ExtentChunk::Change::Add(const PackedExtent& extent) noexcept {
 }
 
 void ExtentChunk::Replace(uint32_t start, uint32_t end, const PackedExtent* placed,
-                          const Visitor& replaced) {
+                          Visitor replaced) {
   Change change;
   change.from = change.to = LowerBound(start);
+  if (placed != nullptr && Exchange(change.from, *placed, replaced)) return;
   PackedExtent tail;
   bool has_tail = false;
   bool touched = false;
@@ -52,7 +53,22 @@ void ExtentChunk::Replace(uint32_t start, uint32_t end, const PackedExtent* plac
   Apply(change);
 }
 
-void ExtentChunk::Visit(uint32_t start, uint32_t end, const Visitor& visit) const {
+// What most writes to a volume in use amount to: one extent takes the place of another of just its
+// range. False, and nothing is changed, when it is not so or neighbours would join.
+bool ExtentChunk::Exchange(Position position, const PackedExtent& placed, Visitor replaced) {
+  if (!Skip(&position)) return false;
+  const PackedExtent old = leaves_[position.leaf][position.at];
+  if (old.start() != placed.start() || old.end() != placed.end()) return false;
+  const PackedExtent* before = Before(position);
+  if (before != nullptr && before->ContinuedBy(placed)) return false;
+  Position behind{position.leaf, position.at + 1};
+  if (Skip(&behind) && placed.ContinuedBy(leaves_[behind.leaf][behind.at])) return false;
+  leaves_[position.leaf].Set(position.at, placed);
+  replaced(old);
+  return true;
+}
+
+void ExtentChunk::Visit(uint32_t start, uint32_t end, Visitor visit) const {
   for (Position position = LowerBound(start); Skip(&position); ++position.at) {
     const PackedExtent& extent = leaves_[position.leaf][position.at];
     if (extent.start() >= end) break;
@@ -98,6 +114,14 @@ bool ExtentChunk::Skip(Position* position) const noexcept {
   if (position->leaf + 1 == leaves_.size()) return false;
   *position = {position->leaf + 1, 0};
   return true;
+}
+
+// The extent in front of `position`, nullptr if it is the first.
+const PackedExtent* ExtentChunk::Before(Position position) const noexcept {
+  if (position.at > 0) return &leaves_[position.leaf][position.at - 1];
+  if (position.leaf == 0) return nullptr;
+  const ExtentLeaf& leaf = leaves_[position.leaf - 1];
+  return &leaf[leaf.size() - 1];
 }
 
 void ExtentChunk::JoinNeighbours(Change* change) const noexcept {

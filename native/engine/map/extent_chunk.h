@@ -2,22 +2,22 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
+#include "engine/base/function_ref.h"
 #include "engine/map/extent_leaf.h"
 
 namespace weir {
 
 class ExtentChunk {
  public:
-  using Visitor = std::function<void(const PackedExtent&)>;
+  using Visitor = FunctionRef<void(const PackedExtent&)>;
 
   // Makes [start, end) hold `placed` (nullptr: nothing). `replaced` sees every piece that lay
   // there.
-  void Replace(uint32_t start, uint32_t end, const PackedExtent* placed, const Visitor& replaced);
-  void Visit(uint32_t start, uint32_t end, const Visitor& visit) const;
+  void Replace(uint32_t start, uint32_t end, const PackedExtent* placed, Visitor replaced);
+  void Visit(uint32_t start, uint32_t end, Visitor visit) const;
   // The extent that covers `block`; else nullptr, and `hole_end` is the next one's start (at most
   // kChunkBlocks).
   [[nodiscard]] const PackedExtent* Find(uint32_t block, uint32_t* hole_end) const noexcept;
@@ -45,6 +45,8 @@ class ExtentChunk {
   [[nodiscard]] size_t LeafOf(uint32_t block) const noexcept;
   [[nodiscard]] Position LowerBound(uint32_t block) const noexcept;
   [[nodiscard]] bool Skip(Position* position) const noexcept;
+  [[nodiscard]] const PackedExtent* Before(Position position) const noexcept;
+  [[nodiscard]] bool Exchange(Position position, const PackedExtent& placed, Visitor replaced);
   void JoinNeighbours(Change* change) const noexcept;
   void Apply(const Change& change);
   void Insert(Position position, std::span<const PackedExtent> added);

@@ -27,6 +27,8 @@ class ExtentLeaf {
   // Index of the first extent that ends behind `block`; size() if there is none. `limit`: where the
   // next leaf begins.
   [[nodiscard]] uint32_t LowerBound(uint32_t block, uint32_t limit) const noexcept;
+  // Exchanges one extent for another that begins at the same block.
+  void Set(uint32_t at, const PackedExtent& extent) noexcept { extents_[at] = extent; }
   // Replaces `removed` extents from `at` on by `added`. The result has at most kMax.
   void Splice(uint32_t at, uint32_t removed, std::span<const PackedExtent> added);
 

@@ -45,25 +45,20 @@ struct ExtentMap::State {
   uint64_t blocks = 0;
   uint64_t chunk_bytes = 0;
 
-  void Replace(const Part& part, ExtentChunk* chunk, const PackedExtent* placed,
-               const Visitor& replaced);
+  void Replace(const Part& part, ExtentChunk* chunk, const PackedExtent* placed, Visitor replaced);
 };
 
 // The counts follow from the chunk's own, before and after.
 void ExtentMap::State::Replace(const Part& part, ExtentChunk* chunk, const PackedExtent* placed,
-                               const Visitor& replaced) {
+                               Visitor replaced) {
   const uint64_t bytes_before = chunk->memory_bytes();
   const uint32_t extents_before = chunk->extent_count();
-  struct Context {
-    const Visitor& replaced;
-    uint64_t chunk_start;
-    uint64_t blocks;
-  } context{replaced, part.chunk_start, 0};
-  chunk->Replace(part.start, part.end, placed, [&context](const PackedExtent& piece) {
-    context.blocks += piece.count();
-    if (context.replaced) context.replaced(piece.Unpack(context.chunk_start));
+  uint64_t replaced_blocks = 0;
+  chunk->Replace(part.start, part.end, placed, [&](const PackedExtent& piece) {
+    replaced_blocks += piece.count();
+    if (replaced) replaced(piece.Unpack(part.chunk_start));
   });
-  blocks -= context.blocks;
+  blocks -= replaced_blocks;
   if (placed != nullptr) blocks += placed->count();
   extents += chunk->extent_count();
   extents -= extents_before;
@@ -76,7 +71,7 @@ ExtentMap::~ExtentMap() = default;
 ExtentMap::ExtentMap(ExtentMap&&) noexcept = default;
 ExtentMap& ExtentMap::operator=(ExtentMap&&) noexcept = default;
 
-void ExtentMap::Assign(const Extent& extent, const Visitor& replaced) {
+void ExtentMap::Assign(const Extent& extent, Visitor replaced) {
   WEIR_CHECK(extent.count > 0 && extent.start < kVolumeBlocksMax &&
              extent.count <= kVolumeBlocksMax - extent.start);
   for (uint32_t index = ChunkOf(extent.start); index < ChunkEnd(extent.end()); ++index) {
@@ -93,7 +88,7 @@ void ExtentMap::Assign(const Extent& extent, const Visitor& replaced) {
   }
 }
 
-void ExtentMap::Erase(uint64_t start, uint64_t count, const Visitor& removed) {
+void ExtentMap::Erase(uint64_t start, uint64_t count, Visitor removed) {
   const uint64_t end = RangeEnd(start, count);
   if (start >= end) return;
   const uint32_t chunk_end = ChunkEnd(end);
@@ -108,7 +103,7 @@ void ExtentMap::Erase(uint64_t start, uint64_t count, const Visitor& removed) {
   }
 }
 
-void ExtentMap::Visit(uint64_t start, uint64_t count, const Visitor& visit) const {
+void ExtentMap::Visit(uint64_t start, uint64_t count, Visitor visit) const {
   const uint64_t end = RangeEnd(start, count);
   if (start >= end) return;
   const uint32_t chunk_end = ChunkEnd(end);

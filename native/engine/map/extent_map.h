@@ -7,9 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 
+#include "engine/base/function_ref.h"
 #include "engine/base/types.h"
 
 namespace weir {
@@ -51,12 +51,12 @@ class ExtentMap {
 
   // Makes [extent.start, extent.end) point to the extent's place. `replaced` (may be empty) sees
   // every piece that lay there before. Neighbours that continue each other may be merged.
-  using Visitor = std::function<void(const Extent&)>;
-  void Assign(const Extent& extent, const Visitor& replaced = {});
+  using Visitor = FunctionRef<void(const Extent&)>;
+  void Assign(const Extent& extent, Visitor replaced = {});
   // Removes whatever lies in the range; `removed` as above.
-  void Erase(uint64_t start, uint64_t count, const Visitor& removed = {});
+  void Erase(uint64_t start, uint64_t count, Visitor removed = {});
   // Visits the pieces inside the range in ascending order, cut to it; holes are skipped.
-  void Visit(uint64_t start, uint64_t count, const Visitor& visit) const;
+  void Visit(uint64_t start, uint64_t count, Visitor visit) const;
   // The piece that covers `block`, cut to [block, limit); false: a hole, and `hole_end` is where
   // the next piece begins (at most limit). No allocation: this is the read path.
   [[nodiscard]] bool Find(uint64_t block, uint64_t limit, Extent* found,
