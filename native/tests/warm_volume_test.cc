@@ -200,9 +200,11 @@ TEST(WarmVolume, SeesAJournalThatIsNotWhatWasSaid) {
 
 TEST(WarmVolume, GivesBackWhatWaitsForTheBucketAndTakesItAgain) {
   Scene scene;
-  const auto writer = scene.Open(false);
-  ASSERT_EQ(writer->Write(100, Stamped(1, 5)), 0);
-  writer->UploadAll();
+  {
+    const auto writer = scene.Open(false);
+    ASSERT_EQ(writer->Write(100, Stamped(1, 5)), 0);
+    writer->UploadAll();
+  }
   // Push the block out of the journal's map: a fresh rig has it in the bucket only.
   std::filesystem::remove_all(scene.directory.path() + "/journal");
   const auto reader = scene.Open(false);
