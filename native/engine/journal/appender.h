@@ -46,12 +46,13 @@ class Appender {
   };
 
   JournalFile* FileFor(uint32_t bytes);
-  void AddMeta(std::span<const std::byte> bytes);
-  void StageBlocks(const RecordHeader& header, const std::byte* data);
+  std::byte* AddMeta(size_t bytes);
+  static void SumBlocks(const RecordHeader& header, const std::byte* data, std::byte* prefixes);
   Result<void> CommitFile(std::span<const Staged> records);
   void GatherFileHeader(const JournalFile& file);
   void GatherRecord(const Staged& record);
-  void GatherBlock(const std::byte* block);
+  template <size_t kBytes>
+  void GatherFixed(const std::byte* data);
   void Gather(const std::byte* data, size_t bytes);
   void PutGathered();
   Result<void> ZeroAhead(JournalFile& file, uint32_t end);
@@ -64,6 +65,7 @@ class Appender {
   uint64_t committed_seq_ = 0;
   std::vector<Staged> staged_;
   std::vector<std::byte> meta_;
+  size_t meta_used_ = 0;
   std::vector<JournalFile*> full_;
   bool synced_ = false;  // since zeros were last written ahead
 

@@ -17,6 +17,9 @@ FileSet::FileSet(const Uid& journal_id, uint32_t file_bytes, size_t slots)
 }
 
 const JournalFile* FileSet::Find(uint32_t number) const noexcept {
+  // Relaxed: any slot will do, and the number found in it is what the caller synchronizes with.
+  const uint32_t hint = hints_[number % kHints].load(std::memory_order_relaxed);
+  if (numbers_[hint].load(std::memory_order_acquire) == number) return &files_[hint];
   for (size_t slot = 0; slot < files_.size(); ++slot) {
     if (numbers_[slot].load(std::memory_order_acquire) == number) return &files_[slot];
   }
@@ -80,6 +83,8 @@ JournalFile* FileSet::RetireOldest() {
 
 void FileSet::Publish(const JournalFile* file, uint32_t number) noexcept {
   const auto slot = static_cast<size_t>(file - files_.data());
+  if (number != 0)
+    hints_[number % kHints].store(static_cast<uint32_t>(slot), std::memory_order_relaxed);
   numbers_[slot].store(number, std::memory_order_release);
 }
 

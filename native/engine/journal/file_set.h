@@ -5,6 +5,7 @@
 // Invariants: live files are ordered by number and by record; a file number names at most one slot.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -52,6 +53,10 @@ class FileSet {
   uint32_t file_bytes_;
   std::vector<JournalFile> files_;                    // never resized: slots are pointed to
   std::unique_ptr<std::atomic<uint32_t>[]> numbers_;  // per slot; 0: not live
+  // The slot last published of those numbers that are equal modulo kHints: a guess, which saves a
+  // read the search when it is right. Whether it is, its entry in numbers_ says.
+  static constexpr uint32_t kHints = 64;
+  std::array<std::atomic<uint32_t>, kHints> hints_{};
   std::deque<JournalFile*> live_;
   std::deque<JournalFile*> spares_;
   std::vector<JournalFile*> retiring_;

@@ -38,13 +38,18 @@ void Journal::State::Absorb() {
   ledger.Rebuild();
 }
 
+void Journal::State::Rotate() {
+  rotated = true;
+  awaiting_seal.insert(awaiting_seal.end(), appender.full().begin(), appender.full().end());
+  appender.full().clear();
+  SealDue();
+}
+
 // A seal syncs. For records that nobody asked to be durable it would only compete with their
 // writer, and by the time a flush comes they may have been uploaded. Bounded, because that flush
 // then waits for all of it, and a replay reads what has no footer.
 void Journal::State::SealDue() {
-  constexpr size_t kUnsealedBytesMax = 256U << 20;
-  const size_t most = std::min(kUnsealedBytesMax / files.file_bytes(), files.slot_count() / 4);
-  while (!awaiting_seal.empty() && (awaiting_seal.size() > most ||
+  while (!awaiting_seal.empty() && (awaiting_seal.size() > unsealed_max ||
                                     awaiting_seal.front()->last_seq() <= ledger.synced_seq())) {
     background.Seal(awaiting_seal.front());
     awaiting_seal.pop_front();
@@ -55,8 +60,7 @@ void Journal::State::SealDue() {
 // was filled, two from then on.
 void Journal::State::WantSpares() {
   if (files.live().empty() && files.spare_count() > 0) return;
-  const size_t wanted = rotated ? 2 : 1;
-  while (files.spare_count() + spares_coming < wanted && files.unmade_count() > 0) {
+  while (LacksSpares() && files.unmade_count() > 0) {
     ++spares_coming;
     background.Create(files.TakeUnmade());
   }
@@ -106,15 +110,10 @@ Result<void> Journal::Commit() {
     state.failed = true;
     return Error{EIO, written.error().what};
   }
-  for (JournalFile* file : state.appender.full()) {
-    state.rotated = true;
-    state.awaiting_seal.push_back(file);
-  }
-  state.appender.full().clear();
-  state.SealDue();
+  if (!state.appender.full().empty()) state.Rotate();
   if (state.background.has_done()) state.Absorb();
-  state.ledger.Rebuild();
-  state.WantSpares();
+  state.ledger.NoteCommitted();
+  if (state.LacksSpares()) state.WantSpares();
   return {};
 }
 

@@ -21,9 +21,11 @@ struct Piece {
   std::byte* out = nullptr;
 };
 
+// One round trip to the disk; room for `kBlocks`, as most reads are of a single block.
+template <uint32_t kBlocks>
 Result<void> ReadPiece(journal::JournalDisk& disk, const JournalFile& file, const Piece& piece) {
-  std::array<BlockPrefix, kBatchBlocks> prefixes;
-  std::array<iovec, size_t{2} * kBatchBlocks> parts;
+  std::array<BlockPrefix, kBlocks> prefixes;
+  std::array<iovec, size_t{2} * kBlocks> parts;
   for (uint32_t i = 0; i < piece.count; ++i) {
     parts[size_t{2} * i] = {&prefixes[i], sizeof(BlockPrefix)};
     parts[size_t{2} * i + 1] = {piece.out + size_t{i} * kBlockBytes, kBlockBytes};
@@ -55,11 +57,12 @@ Result<void> Journal::Read(JournalAddr addr, uint64_t start_block, uint32_t coun
   }
   for (uint32_t done = 0; done < count;) {
     const uint32_t take = std::min(count - done, kBatchBlocks);
-    const auto read = ReadPiece(*state_->disk, *file,
-                                {.offset = addr.offset() + done * kJournalBlockStride,
-                                 .start_block = start_block + done,
-                                 .count = take,
-                                 .out = out + size_t{done} * kBlockBytes});
+    const Piece piece{.offset = addr.offset() + done * kJournalBlockStride,
+                      .start_block = start_block + done,
+                      .count = take,
+                      .out = out + size_t{done} * kBlockBytes};
+    const auto read = take == 1 ? ReadPiece<1>(*state_->disk, *file, piece)
+                                : ReadPiece<kBatchBlocks>(*state_->disk, *file, piece);
     if (!read.ok()) return read;
     done += take;
   }

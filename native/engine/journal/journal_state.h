@@ -1,6 +1,7 @@
 // The parts of an open journal, in the order in which they depend on each other.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <vector>
@@ -21,21 +22,30 @@ struct Journal::State {
       : disk(std::move(the_disk)),
         identity(the_identity),
         files(the_identity.journal_id, options.file_bytes, slots),
+        unsealed_max(std::min(kUnsealedBytesMax / options.file_bytes, slots / 4)),
         ledger(files),
         appender(*disk, files, the_identity.volume, epoch),
         background(options, std::move(mark), std::move(ready)) {}
 
+  static constexpr size_t kUnsealedBytesMax = 256U << 20;
+
   [[nodiscard]] bool HasFailed() const noexcept { return failed || background.failed(); }
   // Takes in what the background finished.
   void Absorb();
+  // The appender has filled files.
+  void Rotate();
   // Has full files sealed whose records are durable, or that are too many to wait any longer.
   void SealDue();
+  [[nodiscard]] bool LacksSpares() const noexcept {
+    return files.spare_count() + spares_coming < (rotated ? 2U : 1U);
+  }
   // Has as many files prepared as the journal's pace calls for.
   void WantSpares();
 
   std::unique_ptr<journal::JournalDisk> disk;
   JournalIdentity identity;
   journal::FileSet files;
+  const size_t unsealed_max;  // full files that wait for somebody to sync
   journal::SyncLedger ledger;
   journal::Appender appender;
   journal::Background background;

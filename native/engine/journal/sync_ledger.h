@@ -24,7 +24,12 @@ class SyncLedger {
     synced_seq_ = std::max(synced_seq_, seq);
     Rebuild();
   }
-  // After a commit, or after files came or went. Looks only at files that are not durable yet.
+  // After a commit. In most of them nothing changes: the newest file took records before.
+  void NoteCommitted() {
+    const auto& live = files_.live();
+    if (fds_.empty() || live.empty() || fds_.back() != live.back()->fd.get()) Rebuild();
+  }
+  // After files came or went. Looks only at files that are not durable yet.
   void Rebuild() {
     fds_.clear();
     for (const JournalFile* file : files_.retiring()) Add(*file);
