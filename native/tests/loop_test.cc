@@ -3,10 +3,15 @@
 // Method: a real ring; every test waits for events, none for time.
 #include "engine/loop/loop.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/loop/member_completion.h"
@@ -83,6 +88,8 @@ TEST(LoopTest, RoundEndsInOrderAfterAllCompletions) {
   NotingHook reply(notes, 'r');
   NotingHook commit(notes, 'c');
   NotingHook gather(notes, 'g');
+  NotingHook settle(notes, 's');
+  loop->AddRoundEnd(Loop::RoundOrder::kSettle, &settle);
   loop->AddRoundEnd(Loop::RoundOrder::kReply, &reply);
   loop->AddRoundEnd(Loop::RoundOrder::kCommit, &commit);
   loop->AddRoundEnd(Loop::RoundOrder::kGather, &gather);
@@ -90,7 +97,56 @@ TEST(LoopTest, RoundEndsInOrderAfterAllCompletions) {
   for (int i = 0; i < 3; ++i) io_uring_prep_nop(loop->Sqe(&three));
   loop->Run();
   EXPECT_EQ(three.count, 3);
-  EXPECT_EQ(notes, "gcr");
+  EXPECT_EQ(notes, "gcrs");
+}
+
+// Queues a write of one byte to a pipe in its first round, and sees whether it arrived when
+// SubmitAnswers() returns.
+class Answering final : public RoundEnd {
+ public:
+  Answering(Loop& loop, bool note) : loop_(loop), note_(note) {
+    EXPECT_EQ(::pipe2(pipe_.data(), O_CLOEXEC | O_NONBLOCK), 0);
+    loop_.AddRoundEnd(Loop::RoundOrder::kSettle, this);
+  }
+  ~Answering() {
+    for (const int fd : pipe_) ::close(fd);
+  }
+  Answering(const Answering&) = delete;
+  Answering& operator=(const Answering&) = delete;
+  void OnRoundEnd() override {
+    if (std::exchange(done_, true)) return;
+    io_uring_prep_write(loop_.Sqe(nullptr), pipe_[1], "a", 1, 0);
+    if (note_) loop_.NoteAnswer();
+    loop_.SubmitAnswers();
+    char byte = 0;
+    arrived = ::read(pipe_[0], &byte, 1) == 1;
+    loop_.Stop();
+  }
+
+  bool arrived = false;
+
+ private:
+  Loop& loop_;
+  bool note_;
+  bool done_ = false;
+  std::array<int, 2> pipe_{};
+};
+
+TEST(LoopTest, AnswersGoAheadOfTheRoundsEndUnlessMoreWorkIsReady) {
+  struct Case {
+    bool note;
+    int completions;  // in the first round, of which it takes at most eight
+    bool arrived;
+  };
+  for (const Case& test : {Case{true, 1, true}, Case{false, 1, false}, Case{true, 20, false}}) {
+    const auto loop = MakeLoop();
+    CountingCompletion all(*loop, -1);
+    Answering answering(*loop, test.note);
+    for (int i = 0; i < test.completions; ++i) io_uring_prep_nop(loop->Sqe(&all));
+    loop->Run();
+    EXPECT_EQ(all.count, std::min(test.completions, 8));
+    EXPECT_EQ(answering.arrived, test.arrived) << test.note << " " << test.completions;
+  }
 }
 
 TEST(LoopTest, HookMayRemoveItselfAndOthersDuringARound) {

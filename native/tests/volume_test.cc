@@ -211,6 +211,62 @@ TEST(Volume, WritesAreHeldAtTheBoundAndGoOnAfterACommit) {
   EXPECT_TRUE(writer.get());
 }
 
+// The answer to a write comes before the map knows of it; whoever submits the next request from
+// inside that answer must not see the older block (I2).
+TEST(Volume, ARequestSubmittedFromInsideAnAnswerSeesTheWrite) {
+  struct Client final : IoOwner {
+    void OnIoDone(IoRequest* request, int result) override {
+      EXPECT_EQ(result, 0);
+      if (request == &write) {
+        // Answered inside Submit(), as the block is in the journal.
+        volume->Submit(&read);
+        EXPECT_TRUE(read_done);
+        volume->Submit(&over);
+      } else if (request == &read) {
+        read_done = true;
+        seen = data;
+      } else {
+        finished.set_value();
+      }
+    }
+    Volume* volume = nullptr;
+    Bytes first = Stamped(1, 21), second = Stamped(1, 22), data = Bytes(kBlockBytes);
+    Bytes seen;
+    IoRequest write{.op = IoOp::kWrite,
+                    .offset_bytes = 7 * kBlockBytes,
+                    .length_bytes = kBlockBytes,
+                    .data = first.data(),
+                    .owner = this};
+    IoRequest read{.op = IoOp::kRead,
+                   .offset_bytes = 7 * kBlockBytes,
+                   .length_bytes = kBlockBytes,
+                   .data = data.data(),
+                   .owner = this};
+    IoRequest over{.op = IoOp::kWrite,
+                   .offset_bytes = 7 * kBlockBytes,
+                   .length_bytes = kBlockBytes,
+                   .data = second.data(),
+                   .owner = this};
+    bool read_done = false;
+    std::promise<void> finished;
+  } client;
+  const TempDirectory directory;
+  VolumeRig rig({.directory = directory.path()}, std::make_shared<FakeBucket>(), FreshPosition());
+  ASSERT_EQ(rig.Write(7, Stamped(1, 20)), 0);
+  rig.On([&](VolumeServer& at) {
+    client.volume = &at.volume();
+    client.volume->Submit(&client.write);
+  });
+  // A write that was submitted at a round's end is committed at the next one's.
+  rig.On([](VolumeServer&) {});
+  client.finished.get_future().wait();
+  EXPECT_EQ(StampOf(client.seen, 0), 21U);
+  Bytes data;
+  ASSERT_EQ(rig.Read(7, 1, &data), 0);
+  EXPECT_EQ(StampOf(data, 0), 22U);
+  EXPECT_EQ(rig.Stats().dirty_bytes, kBlockBytes);
+}
+
 TEST(Volume, AFailedVolumeAnswersEio) {
   const TempDirectory directory;
   VolumeRig rig({.directory = directory.path()}, std::make_shared<FakeBucket>(), FreshPosition());

@@ -72,6 +72,7 @@ struct Loop::State final : Completion {
   Result<void> OpenRing();
   void OnTimer(int result, uint32_t flags);
   void Enter(Loop& loop);
+  [[nodiscard]] bool CompletionNear() const noexcept;
   [[nodiscard]] bool SpinForCompletion() const;
   void ArmTimer(Loop& loop);
   void Dispatch();
@@ -94,7 +95,7 @@ struct Loop::State final : Completion {
   std::vector<std::function<void()>> posted;   // guarded by posted_mutex
   std::vector<std::function<void()>> running;  // loop thread only
 
-  std::array<std::vector<RoundEnd*>, 3> hooks;
+  std::array<std::vector<RoundEnd*>, 4> hooks;  // by RoundOrder
   bool hooks_have_gaps = false;
   std::vector<Timer> timers;  // a heap
   uint64_t timer_order = 0;
@@ -126,25 +127,33 @@ void Loop::State::Wake() noexcept {
 // last round left some.
 void Loop::State::Enter(Loop& loop) {
   if (!timers.empty() && timers.front().due_ns != armed_due_ns) ArmTimer(loop);
+  loop.answer_queued_ = false;
   const bool more = io_uring_cq_ready(&ring) > 0;
   if (!more && loop.slow_waits_ == 0 && spin.ShouldSpin()) {
     io_uring_submit(&ring);
     spin.OnSpinEnded(SpinForCompletion());
+    // Made by the submission itself: there is nothing to enter the kernel for again.
+    if (io_uring_cq_ready(&ring) > 0) return;
   }
   const int result = io_uring_submit_and_wait(&ring, more ? 0 : 1);
   // EAGAIN and EBUSY: the kernel is short of memory or of completion space; the next round retries.
   WEIR_CHECK(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
 }
 
-// Watches memory that the kernel shares with us, without a system call: a completion, or the flag
-// that says that one will be there as soon as this thread enters the kernel.
+// A completion, or the flag that says that one will be there as soon as this thread enters the
+// kernel. Both are in memory that the kernel shares with us.
+bool Loop::State::CompletionNear() const noexcept {
+  const unsigned flags = __atomic_load_n(ring.sq.kflags, __ATOMIC_ACQUIRE);
+  return (flags & IORING_SQ_TASKRUN) != 0 || io_uring_cq_ready(&ring) > 0;
+}
+
+// Watches for a completion without a system call.
 bool Loop::State::SpinForCompletion() const {
   constexpr int kLooksPerClockRead = 16;
   const uint64_t until_ns = MonotonicNs() + SpinPolicy::kSpinNs;
   do {
     for (int i = 0; i < kLooksPerClockRead; ++i) {
-      const unsigned flags = __atomic_load_n(ring.sq.kflags, __ATOMIC_ACQUIRE);
-      if ((flags & IORING_SQ_TASKRUN) != 0 || io_uring_cq_ready(&ring) > 0) return true;
+      if (CompletionNear()) return true;
       CpuRelax();
     }
   } while (MonotonicNs() < until_ns);
@@ -327,6 +336,12 @@ io_uring_sqe* Loop::Sqe(Completion* owner) {
   std::memset(sqe, 0, sizeof(*sqe));
   sqe->user_data = reinterpret_cast<uint64_t>(owner);
   return sqe;
+}
+
+void Loop::SubmitAnswers() {
+  if (!answer_queued_ || state_->CompletionNear()) return;
+  answer_queued_ = false;
+  io_uring_submit(&state_->ring);
 }
 
 void Loop::AddRoundEnd(RoundOrder order, RoundEnd* hook) {

@@ -60,14 +60,20 @@ class Loop {
   // A submission entry with user_data set to `owner` (nullptr: the completion is dropped). Submits
   // what is queued if the ring is full, so it never returns nullptr.
   [[nodiscard]] io_uring_sqe* Sqe(Completion* owner);
-  // Round-end callbacks run in the order of registration. Transports register before the volume, so
-  // that requests gathered in a round are staged first; see order argument.
-  enum class RoundOrder { kGather = 0, kCommit = 1, kReply = 2 };
+  // Round-end callbacks run in this order, those of one order in that of registration. kSettle is
+  // for what no answer of the round depends on.
+  enum class RoundOrder { kGather = 0, kCommit = 1, kReply = 2, kSettle = 3 };
   void AddRoundEnd(RoundOrder order, RoundEnd* hook);
   void RemoveRoundEnd(RoundEnd* hook);
   // Runs `task` once on the loop thread after `delay_ns` (CLOCK_MONOTONIC). Control path and
   // backpressure only; it may allocate.
   void After(uint64_t delay_ns, std::function<void()> task);
+  // Among what is queued on the ring is the answer to a request.
+  void NoteAnswer() noexcept { answer_queued_ = true; }
+  // Submits such answers ahead of the round's end, if nothing else is ready to be worked on:
+  // whoever waits for them goes on while this thread settles its books. Under load the round's own
+  // submit follows soon enough, and costs no system call more.
+  void SubmitAnswers();
   // Between the two, what the loop waits for takes long (a sync of the disk), so it sleeps instead
   // of spinning, and does not take this for a sign that requests have become rare.
   void BeginSlowWait() noexcept { ++slow_waits_; }
@@ -82,6 +88,7 @@ class Loop {
 
   uint64_t now_ns_ = 0;
   uint32_t slow_waits_ = 0;
+  bool answer_queued_ = false;
   std::unique_ptr<State> state_;
 };
 

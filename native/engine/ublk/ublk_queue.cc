@@ -204,6 +204,7 @@ void UblkQueue::OnIoDone(IoRequest* done, int result) {
 
 void UblkQueue::Commit(uint16_t tag, int32_t result) {
   channel_->Command(loop_, &tags_[tag], ublk::kCommitAndFetch, tag, result);
+  loop_.NoteAnswer();
 }
 
 }  // namespace weir

@@ -48,6 +48,7 @@ void Volume::BeginServing() {
                                        config_.flush_to_store);
   flusher_->OnStable(stable_seq_);
   loop_.AddRoundEnd(Loop::RoundOrder::kCommit, this);
+  loop_.AddRoundEnd(Loop::RoundOrder::kSettle, &settle_);
 }
 
 void Volume::Replay(const JournalRecord& record, uint64_t journal_end) {
@@ -75,6 +76,7 @@ void Volume::Submit(IoRequest* request) {
     Finish(request, -EIO);
     return;
   }
+  if (!unsettled_records_.empty()) Settle();
   last_io_ns_ = loop_.now_ns();
   switch (request->op) {
     case IoOp::kRead:

@@ -23,6 +23,7 @@
 #include "engine/journal/journal.h"
 #include "engine/journal/warm_journal.h"
 #include "engine/loop/loop.h"
+#include "engine/loop/member_round_end.h"
 #include "engine/map/stable_map.h"
 #include "engine/volume/backpressure.h"
 #include "engine/volume/block_device.h"
@@ -234,6 +235,8 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
   void SubmitWrite(IoRequest* request);
   bool Stage(IoRequest* request);
   void CommitRound();
+  void SettleRound();
+  void Settle();
   void ApplyRecord(const JournalRecord& record);
   void Forget(const Extent& replaced);
   void ReleaseHeld();
@@ -280,6 +283,8 @@ class Volume final : public BlockDevice, private RoundEnd, private FlushListener
 
   // Writing.
   std::vector<JournalRecord> staged_records_;
+  std::vector<JournalRecord> unsettled_records_;  // committed, perhaps acknowledged: see Settle()
+  MemberRoundEnd<Volume, &Volume::SettleRound> settle_{this};
   std::vector<StagedWrite> staged_writes_;
   uint64_t last_seq_ = 0;  // of the last record staged
   Backpressure backpressure_;

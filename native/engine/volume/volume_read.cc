@@ -8,7 +8,7 @@
 
 namespace weir {
 
-void Volume::StartRead(IoRequest* request) {
+[[gnu::flatten]] void Volume::StartRead(IoRequest* request) {
   const uint64_t first = request->offset_bytes / kBlockBytes;
   const uint64_t end = first + request->length_bytes / kBlockBytes;
   int error = 0;
@@ -31,7 +31,7 @@ void Volume::StartRead(IoRequest* request) {
       block = hole_end;
     }
   }
-  const auto pending = pending_reads_.find(request);
+  const auto pending = pending_reads_.empty() ? pending_reads_.end() : pending_reads_.find(request);
   if (pending != pending_reads_.end()) {
     if (pending->second.outstanding > 0) {
       if (error != 0) pending->second.failed = true;

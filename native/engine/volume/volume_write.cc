@@ -1,5 +1,9 @@
 // Writes, discards and growth: staged in the round, one journal commit at its end, then
-// acknowledged.
+// acknowledged, then entered into the map.
+//
+// What an I/O passes through is compiled as one piece (flatten): a call into another page, and each
+// return, is a search for the code where it is translated, and a miss of its caches where it is
+// not.
 #include <algorithm>
 #include <cerrno>
 #include <utility>
@@ -53,7 +57,7 @@ void Volume::SubmitWrite(IoRequest* request) {
 }
 
 // Stages what fits; false when the journal has no room for the rest yet.
-bool Volume::Stage(IoRequest* request) {
+[[gnu::flatten]] bool Volume::Stage(IoRequest* request) {
   const uint64_t start = request->offset_bytes / kBlockBytes;
   const uint64_t total = request->length_bytes / kBlockBytes;
   if (request->op != IoOp::kWrite) {
@@ -78,15 +82,15 @@ bool Volume::Stage(IoRequest* request) {
   return true;
 }
 
-void Volume::CommitRound() {
+[[gnu::flatten]] void Volume::CommitRound() {
   if (staged_records_.empty()) return;
   const Result<void> committed = journal_->Commit();
   if (!committed.ok()) {
     Fail(committed.error());
     return;
   }
-  for (const JournalRecord& record : staged_records_) ApplyRecord(record);
-  staged_records_.clear();
+  WEIR_CHECK(unsettled_records_.empty());
+  unsettled_records_.swap(staged_records_);
   // Finish() may submit again, so the list is taken out first; its memory comes back after.
   auto writes = std::exchange(staged_writes_, {});
   for (const StagedWrite& write : writes) {
@@ -101,6 +105,19 @@ void Volume::CommitRound() {
     staged_writes_ = std::move(writes);
   }
   if (config_.flush_to_store && flusher_->waiting()) host_.OnDirty(true);
+}
+
+void Volume::SettleRound() {
+  if (unsettled_records_.empty()) return;
+  loop_.SubmitAnswers();
+  Settle();
+}
+
+// The map learns of what was committed when the acknowledgements are on their way, and before
+// anybody looks at it: at the round's end, or when a request is submitted before that (I2).
+[[gnu::flatten]] void Volume::Settle() {
+  for (const JournalRecord& record : unsettled_records_) ApplyRecord(record);
+  unsettled_records_.clear();
   NoteUnbatched();
   MaybeRecycle();
 }
