@@ -240,3 +240,10 @@ test("an engine that lacks the window's capability is refused", async () => {
     reason: expect.stringContaining("window"),
   });
 });
+
+test("we do not take over from an engine that lacks the window's capability", async () => {
+  const ack = { ...goldenMessage("predecessor", "hello-ack"), capabilities: [] };
+  const peer = new ScriptedPeer({ answers: { hello: [ack, ...goldenPages] } });
+  expect((await takeFrom(peer)).result).toMatchObject({ kind: "refused" });
+  expect(peer.kinds).toEqual(["hello", "abort"]);
+});
