@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -104,6 +107,20 @@ class User {
   unsigned char* buffer_ = nullptr;
 };
 
+// Another process takes the device in a recovery that has begun, and dies before it fetches.
+void MapAndDie(uint32_t id) {
+  const std::string node = "/dev/ublkc" + std::to_string(id);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const int fd = ::open(node.c_str(), O_RDWR);
+    const void* mapped = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0);
+    ::_exit(fd >= 0 && mapped != MAP_FAILED ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0) << "the child could not map the device";
+}
+
 void LiveThroughAll(UblkControl& control) {
   auto added = control.Add({.queue_depth = kDepth});
   ASSERT_TRUE(added.ok()) << added.error().what;
@@ -130,6 +147,9 @@ void LiveThroughAll(UblkControl& control) {
     server->Leave(control);
     server.reset();
     ASSERT_TRUE(control.StartRecovery(info.id).ok());
+    MapAndDie(info.id);
+    const auto again = control.StartRecovery(info.id);
+    ASSERT_TRUE(again.ok()) << again.error().what;
     server = std::make_unique<Server>(device, info);
     ASSERT_TRUE(control.EndRecovery(info.id).ok());
     ASSERT_EQ(server->AbortError(), 0) << "the kernel took the successor for its predecessor";

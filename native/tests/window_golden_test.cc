@@ -157,8 +157,8 @@ TEST(HandoffWindowVersion1, AWholeHandoffSaysNothingElse) {
   {
     const RelayOf1 there(*relay_of_old, *relay_of_new);
     const RelayOf1 back(*relay_of_new, *relay_of_old);
-    std::thread taking([&] {
-      taken = HandoffScene::Take(scene.Options(*successor, "new"), fresh);
+    std::thread taking([&, &socket = *successor] {
+      taken = HandoffScene::Take(scene.Options(socket, "new"), fresh);
     });
     given = HandoffScene::Give(scene.Options(*predecessor, "old"), old);
     taking.join();

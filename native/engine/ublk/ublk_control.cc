@@ -14,6 +14,7 @@
 #include "engine/base/monotonic_clock.h"
 #include "engine/base/types.h"
 #include "engine/base/unique_fd.h"
+#include "engine/ublk/ublk_false_server.h"
 #include "engine/ublk/ublk_nodes.h"
 
 namespace weir {
@@ -248,10 +249,11 @@ Result<void> UblkControl::StartRecovery(uint32_t id, bool settled) {
   const uint64_t until_ns = MonotonicNs() + kDeadlineNs;
   for (;;) {
     const int result = Command(ublk::kStartUserRecovery, id, 0);
+    if (result >= 0 && settled) return {};
     const Result<UblkDeviceInfo> info = Info(id);
     if (result >= 0) {
       const bool quiesces = info.ok() && (info.value().features & ublk::kFeatureQuiesce) != 0;
-      if (!settled && !quiesces) Pause(kSettleNs);
+      if (!quiesces) Pause(kSettleNs);
       return {};
     }
     if (info.ok() && info.value().state == UblkState::kDead) {
@@ -259,8 +261,15 @@ Result<void> UblkControl::StartRecovery(uint32_t id, bool settled) {
     }
     // Begun before, by a server that went before it had fetched a command.
     const bool begun = info.ok() && info.value().state == UblkState::kQuiesced;
-    if (result == -EINVAL && begun) return {};
-    if (result != -EBUSY) return Error{-result, "cannot begin the recovery of the ublk device"};
+    bool busy = result == -EBUSY;
+    if (result == -EINVAL && begun) {
+      if ((info.value().features & ublk::kFeatureQuiesce) != 0) return {};
+      const auto freed = ServeUblkFalsely(id, info.value().queue_depth);
+      if (!freed.ok() && freed.error().code != EBUSY) return freed;
+      settled = false;
+      busy = true;
+    }
+    if (!busy) return Error{-result, "cannot begin the recovery of the ublk device"};
     if (MonotonicNs() >= until_ns) {
       return Error{EBUSY, "cannot recover the ublk device: another process still serves it"};
     }
