@@ -82,6 +82,8 @@ void VolumeGiver::OnFrozen(VolumeServer& at) {
   body_.newest_number = journal.newest_number;
   body_.newest_end = journal.newest_end;
   body_.newest_sealed = journal.newest_sealed;
+  failed_ = at.volume().failed();
+  syncs_ = at.volume().syncing();
   if (at.nbd != nullptr) {
     body_.transport = static_cast<uint8_t>(Transport::kNbd);
     nbd_ = at.nbd->Give();
@@ -121,9 +123,7 @@ Result<void> VolumeGiver::Freeze(uint64_t until_ns) {
     return Error{ETIMEDOUT, "a volume's started I/O did not end in time"};
   }
   stage_ = Stage::kFrozen;
-  bool failed = false;
-  OnLoopOf(server_, [&](VolumeServer& at) { failed = at.volume().failed(); });
-  if (failed) return Error{EIO, "a volume failed during the handoff"};
+  if (failed_) return Error{EIO, "a volume failed during the handoff"};
   return {};
 }
 
@@ -131,7 +131,9 @@ Result<void> VolumeGiver::Leave(uint64_t until_ns) {
   WEIR_CHECK(stage_ == Stage::kFrozen);
   if (control_ != nullptr) {
     stage_ = Stage::kLeaving;
-    const auto left = LeaveUblk(server_, *control_, LeftNs(until_ns));
+    const auto left = LeaveUblk(
+        server_,
+        {.control = *control_, .info = device_, .syncs = syncs_, .deadline_ns = LeftNs(until_ns)});
     if (!left.ok()) return left;
     stage_ = Stage::kLeft;
   }

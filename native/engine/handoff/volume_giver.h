@@ -50,6 +50,9 @@ class VolumeGiver {
   std::unique_ptr<UblkControl> control_;  // of this volume alone, so that none waits for another
   UblkDeviceInfo device_;
   std::future<void> frozen_;
+  // Of the moment that it was at rest.
+  bool failed_ = false;
+  bool syncs_ = false;
   NbdHandover nbd_;
   window::VolumeBody body_;
 };

@@ -89,10 +89,10 @@ std::unique_ptr<UblkQueue> MakeQueue(VolumeServer& server, const UblkDeviceInfo&
       UblkQueueConfig{.depth = info.queue_depth, .max_io_bytes = info.max_io_bytes});
 }
 
-// Posts the fetching of all tags to the loop.
+// Posts the fetching of all tags to the loop. Not waited for: START_DEV and END_USER_RECOVERY do.
 void Fetch(VolumeServer& server, uint32_t id, std::unique_ptr<UblkQueue> queue) {
-  OnLoop(server, [&](VolumeServer& at) {
-    at.ublk = std::move(queue);
+  server.With([queue = queue.release(), id](VolumeServer& at) {
+    at.ublk.reset(queue);
     at.ublk_id = id;
     at.ublk->Begin([&at] {
       // In a task of its own: the queue is still on the stack.
@@ -170,25 +170,26 @@ Result<void> ResizeUblk(VolumeServer& server, UblkControl& control) {
   return control.UpdateSize(id, SizeOf(server));
 }
 
-Result<void> LeaveUblk(VolumeServer& server, UblkControl& control, uint64_t deadline_ns) {
-  const uint32_t id = server.ublk_id;  // It does not change while the queue is there.
-  const auto info = control.Info(id);
-  if (!info.ok()) return info.error();
-  const bool quiesces = (info.value().features & ublk::kFeatureQuiesce) != 0;
+// While requests wait: each step here is a part of the stall, and so is each wait for the loop.
+Result<void> LeaveUblk(VolumeServer& server, const UblkLeave& leave) {
+  UblkControl& control = leave.control;
+  const uint32_t id = leave.info.id;
+  const bool quiesces = (leave.info.features & ublk::kFeatureQuiesce) != 0;
   if (quiesces) {
     const auto gone = std::make_shared<std::promise<void>>();
-    OnLoop(server, [&](VolumeServer& at) { at.ublk_gone = [gone] { gone->set_value(); }; });
-    const auto deadline_ms = static_cast<uint32_t>(deadline_ns / 1'000'000);
+    // Not waited for: it was posted before the kernel takes the first tag away.
+    server.With([gone](VolumeServer& at) { at.ublk_gone = [gone] { gone->set_value(); }; });
+    const auto deadline_ms = static_cast<uint32_t>(leave.deadline_ns / 1'000'000);
     const auto quiesced = control.Quiesce(id, std::max<uint32_t>(deadline_ms, 1));
-    const auto limit = std::chrono::nanoseconds(deadline_ns);
+    const auto limit = std::chrono::nanoseconds(leave.deadline_ns);
     if (quiesced.ok() && gone->get_future().wait_for(limit) == std::future_status::ready) return {};
     // It needs an idle tag; a queue full of requests ends the other way.
     OnLoop(server, [](VolumeServer& at) { at.ublk_gone = nullptr; });
   }
-  AwaitSyncs(server);
+  if (quiesces || leave.syncs) AwaitSyncs(server);
   server.Park();
   if (!quiesces) {
-    const auto waited = AwaitQuiesced(control, id, deadline_ns);
+    const auto waited = AwaitQuiesced(control, id, leave.deadline_ns);
     if (!waited.ok()) return waited;
     SettleUblkWorker();
   }

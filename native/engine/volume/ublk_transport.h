@@ -30,7 +30,13 @@ Result<void> ResizeUblk(VolumeServer& server, UblkControl& control);
 // returns, nobody has the character device open and recovery has begun. Either by QUIESCE_DEV, or
 // in the order that Linux before 6.16 needs: the loop's thread ends, its ring closes, the driver
 // settles, the device closes; the server is parked then. REQUIRES a queue that was frozen.
-Result<void> LeaveUblk(VolumeServer& server, UblkControl& control, uint64_t deadline_ns);
+struct UblkLeave {
+  UblkControl& control;
+  const UblkDeviceInfo& info;
+  bool syncs = true;  // a sync of the journal may be under way, whose end must not be lost
+  uint64_t deadline_ns = UblkControl::kDeadlineNs;
+};
+Result<void> LeaveUblk(VolumeServer& server, const UblkLeave& leave);
 // Opens a device that was left, in a loop until `deadline_ns` from now, and maps it. No request is
 // touched; destroying the queue lets go of the device again.
 Result<std::unique_ptr<UblkQueue>> OpenLeftUblk(VolumeServer& server, const UblkDeviceInfo& info,
