@@ -1,11 +1,14 @@
-// npm run bench [-- --json FILE] [--only nbd,ublk,operator] [--pairs 5] [--seconds 5] Measures Weir
-// against its bars, every ratio within this one run; exit status 1 when a row misses its bar.
+// npm run bench [-- --json FILE] [--only nbd,ublk,handoff,operator] [--pairs 5] [--seconds 5]
+//   [--handoffs 50]
+// Measures Weir against its bars, every ratio within this one run; exit status 1 when a row misses
+// its bar.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { buildNative } from "../native-build.ts";
 import { ensurePackages } from "../packages.ts";
 import { cache } from "../places.ts";
+import { benchHandoff } from "./handoff.ts";
 import { benchNbd } from "./nbd.ts";
 import { benchOperator } from "./operator.ts";
 import { printTable, type Row } from "./rows.ts";
@@ -14,9 +17,10 @@ import { benchUblk } from "./ublk.ts";
 const { values } = parseArgs({
   options: {
     json: { type: "string" },
-    only: { type: "string", default: "nbd,ublk,operator" },
+    only: { type: "string", default: "nbd,ublk,handoff,operator" },
     pairs: { type: "string", default: "5" },
     seconds: { type: "string", default: "5" },
+    handoffs: { type: "string", default: "50" },
   },
 });
 
@@ -28,15 +32,21 @@ if (groups.some((group) => group !== "operator")) {
 mkdirSync(cache, { recursive: true });
 // Below the cache, not in /tmp: that may be in memory, and these figures are about a disk.
 const folder = mkdtempSync(join(cache, "bench-"));
-const options = { folder, pairs: Number(values.pairs), seconds: Number(values.seconds) };
+const options = {
+  folder,
+  pairs: Number(values.pairs),
+  seconds: Number(values.seconds),
+  handoffs: Number(values.handoffs),
+};
 const rows: Row[] = [];
 try {
   for (const group of groups) {
     console.error(`bench: ${group}`);
     if (group === "nbd") rows.push(...(await benchNbd(options)));
     else if (group === "ublk") rows.push(...(await benchUblk(options)));
+    else if (group === "handoff") rows.push(...(await benchHandoff(options)));
     else if (group === "operator") rows.push(...(await benchOperator(options)));
-    else throw new Error(`there is no bench "${group}": choose nbd, ublk or operator`);
+    else throw new Error(`there is no bench "${group}": choose nbd, ublk, handoff or operator`);
   }
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -286,7 +286,9 @@ void PrintTaken(const TakeOutcome& outcome) {
   line += "\",\"reason\":\"" + outcome.reason + "\",\"devices\":[";
   for (const weir::DeviceStall& device : outcome.devices) {
     if (line.back() == '}') line += ",";
-    line += "{\"stallUs\":" + std::to_string(device.stall_us);
+    line += "{\"stallUs\":" + std::to_string(device.stall_us) +
+            ",\"beginNs\":" + std::to_string(device.begin_ns) +
+            ",\"endNs\":" + std::to_string(device.end_ns);
     for (const auto& [name, us] : device.phases_us) {
       line += std::string(",\"") + name + "\":" + std::to_string(us);
     }

@@ -13,6 +13,8 @@ DeviceStall StallOf(const window::VolumeBody& body) {
   return {.uid = window::UidOf(body),
           .transport = static_cast<window::Transport>(body.transport),
           .stall_us = MicrosecondsBetween(body.frozen_ns, body.serving_ns),
+          .begin_ns = body.frozen_ns,
+          .end_ns = body.serving_ns,
           .phases_us = {{"rest", MicrosecondsBetween(body.frozen_ns, body.rested_ns)},
                         {"leave", MicrosecondsBetween(body.rested_ns, body.left_ns)},
                         {"claim", MicrosecondsBetween(body.left_ns, body.claimed_ns)},

@@ -14,6 +14,8 @@ struct DeviceStall {
   Uid uid;
   window::Transport transport = window::Transport::kNone;
   uint64_t stall_us = 0;  // from the first request not started to requests served again
+  uint64_t begin_ns = 0;  // the same, on CLOCK_MONOTONIC
+  uint64_t end_ns = 0;
   std::vector<std::pair<const char*, uint64_t>> phases_us;  // its parts, in order
 };
 
