@@ -1,183 +1,128 @@
 # Goal: ublk devices change hands between processes, again and again under load, without an I/O
-# error and without a lost block, and a predecessor takes them back when its successor dies.
-# Method: the native window by itself (handoff-target: real journals, no bucket, no JavaScript), the
-# independent write log on every device. Prints the stall of each handoff as the two engines see it.
-# By hand: hack/run vm --kernel K --memory 6G -- "bash THIS [HANDOFFS] [DEVICES]".
+# error and without a lost block; and whoever dies at whatever step of the window, one engine serves
+# afterwards (I9).
+# Method: the native window by itself (handoff.sh), the independent write log and fio's verification
+# on every device. A cell strikes one engine or both at a step, with requests in flight on each
+# device; the status of the dead proves that the fault fired. Prints each handoff's stalls.
+# By hand: hack/run vm --kernel K --memory 6G -- "bash THIS [HANDOFFS] [DEVICES] [all|some]".
+HANDOFFS=${1:-${HANDOFFS:-50}}
+DEVICES=${2:-${DEVICES:-1}}
+CELLS=${3:-${CELLS:-all}}
 source test/vm/report.sh
-BUILD=${BUILD:-native/build/release}
-HANDOFFS=${1:-50}
-DEVICES=${2:-1}
-RUN=/mnt/disk/run
-# Nothing is ever uploaded, so all that the load writes has to fit, however long the run.
-JOURNAL=$((DEVICES > 4 ? 512 << 20 : 1024 << 20))
-modprobe ublk_drv
-mkdir -p /run/bin
-# Copies in the guest's memory: a build on the host meanwhile must not change what runs here.
-cp $BUILD/handoff-target $BUILD/oracle /run/bin/
-# Always in a shell of its own, so that its process is the target itself.
-target() { exec /run/bin/handoff-target "$@" --run $RUN --volumes "$DEVICES" --journal $JOURNAL; }
-exec 3>&1
-progress() { echo "# $*" >&3; }
-
-# Waits until the target whose output is FILE serves.
-serves() { # FILE
-  for _ in {1..600}; do
-    grep -q ^ready "$1" && return
-    sleep 0.1
-  done
-  cat "$1"
-  return 1
-}
-
-start() {
-  target serve >/run/out.0 2>&1 &
-  echo $! >/run/target.pid
-  serves /run/out.0
-}
-
-start_load() {
-  local at
-  for ((at = 0; at < DEVICES; at++)); do
-    /run/bin/oracle run --target dev:/dev/ublkb$at --log /dev/shm/log.$at --blocks 8192 \
-      --seed $((5 + at)) --depth 8 --sizes 1-4 --rate 400 --seconds 3000 --flush-at-end \
-      >/run/load.$at 2>&1 &
-    echo $! >/run/load.pid.$at
-  done
-}
-
-hand_over() { # NUMBER [ARGUMENTS]: a successor takes everything
-  local out=/run/out.$1
-  target take "${@:2}" >"$out" 2>&1 &
-  local successor=$!
-  serves "$out" || return
-  echo $successor >/run/target.pid
-  progress "$(head -n 1 "$out")"
-}
+source test/vm/handoff.sh
+# Long enough for an engine that lives, and what a cell with a hung one costs.
+HASTY=(--deadline 4000)
 
 many() {
   local number
   for ((number = 1; number <= HANDOFFS; number++)); do
     hand_over $number || return
-    sleep "0.$((RANDOM % 5))"
+    progress "$number: $(head -n 1 $ENGINES/$number.out)"
+    nothing_leaked || return
+    sleep "0.$((RANDOM % 3))"
   done
-  # Of each handoff the worst device.
-  grep -ho '"stallUs":[0-9]*' /run/out.* | cut -d: -f2 | sort -n >/run/stalls
+  grep -ho '"stallUs":[0-9]*' $ENGINES/*.out | cut -d: -f2 | sort -n >/run/stalls
   local count p50
   count=$(wc -l </run/stalls)
   p50=$(sed -n "$((count / 2 + 1))p" /run/stalls)
   progress "stall of a device in us: p50 $p50, max $(tail -n 1 /run/stalls), $count of them"
-}
-
-# The successor strikes itself dead at STEP; the predecessor serves on (its output says `kept`).
-dies() { # STEP
-  local pid out before
-  pid=$(cat /run/target.pid)
-  before=$(cat /run/out.* | grep -c '"kept"')
-  (target take --deadline 3000 --fault "$1:kill" >/run/dead.$1 2>&1)
-  for _ in {1..100}; do
-    [ "$(cat /run/out.* | grep -c '"kept"')" -gt "$before" ] && break
-    sleep 0.1
-  done
-  kill -0 "$pid" && [ "$(cat /run/out.* | grep -c '"kept"')" -gt "$before" ] || return
   load_goes_on
 }
 
-load_goes_on() {
-  local start
-  start=$(awk '{ print $1 + $5 }' /sys/block/ublkb0/stat)
-  for _ in {1..300}; do
-    [ "$(awk '{ print $1 + $5 }' /sys/block/ublkb0/stat)" -gt $((start + 64)) ] && return
-    sleep 0.1
-  done
-  return 1
+# A cell begins with a fresh predecessor, to which a fault may have been given, under load.
+cell() { # NAME PREDECESSOR'S ARGUMENTS...
+  progress "cell: $1"
+  hand_over "p-$1" "${@:2}" && load_goes_on || return
+  all_in_flight
 }
 
-successors_die() {
-  local step number=1000
-  for step in prepare rested follow claim; do
-    progress "the successor dies at $step"
-    dies $step || return
-    hand_over $((number++)) || return
-  done
+# One engine serves again, and it has all that was waiting.
+cell_ends() { # NAME
+  load_goes_on && nothing_leaked || return
+  echo "$1" >>/run/cells
 }
 
-# Whoever owned everything is dead: the next start recovers, as after any crash.
-recover() {
-  target serve --recover yes >/run/out.recovered.$1 2>&1 &
-  echo $! >/run/target.pid
-  serves /run/out.recovered.$1 && load_goes_on
+recovered() { # NAME: what was in flight is still, until a new engine has it
+  all_in_flight && recover "r-$1" && cell_ends "$1"
 }
 
-# The successor dies when it owns everything: the predecessor must not serve again.
-dies_as_owner() {
-  local pid
-  pid=$(cat /run/target.pid)
-  (target take --deadline 3000 --fault serve:kill >/run/dead.serve 2>&1)
-  tail --pid="$pid" -f /dev/null
-  cat /run/out.* | grep -q '"lost"' || return
-  recover owner
+# Before it owns anything: the predecessor serves on.
+successor_dies() { # STEP
+  cell "s-$1" || return
+  engine dead take "${HASTY[@]}" --fault "$1:kill"
+  ends_with dead 137 && await said "p-s-$1" '"kept"' || return
+  cell_ends "s-$1"
 }
 
-# The predecessor dies at STEP of its window: its successor takes everything, or refuses and the
-# next start recovers.
-predecessors_die() {
-  local step pid out
-  for step in freeze leave send; do
-    progress "the predecessor dies at $step"
-    kill -KILL "$(cat /run/target.pid)"
-    tail --pid="$(cat /run/target.pid)" -f /dev/null
-    target serve --recover yes --give-fault $step:kill >/run/out.doomed.$step 2>&1 &
-    pid=$!
-    serves /run/out.doomed.$step && load_goes_on || return
-    out=/run/out.after.$step
-    target take --deadline 3000 >$out 2>&1 &
-    echo $! >/run/target.pid
-    tail --pid=$pid -f /dev/null
-    for _ in {1..100}; do
-      grep -q outcome $out && break
-      sleep 0.1
-    done
-    progress "$(cat $out)"
-    if grep -q taken $out; then load_goes_on; else recover $step; fi || return
-  done
+# When it owns everything: the predecessor must not serve again.
+owner_dies() { # STEP
+  cell "s-$1" || return
+  engine dead take "${HASTY[@]}" --fault "$1:kill"
+  ends_with dead 137 && ends_with "p-s-$1" 0 && said "p-s-$1" '"lost"' || return
+  recovered "s-$1"
 }
 
-end_load() {
-  local at status=0
-  for ((at = 0; at < DEVICES; at++)); do
-    kill -TERM "$(cat /run/load.pid.$at)"
-    tail --pid="$(cat /run/load.pid.$at)" -f /dev/null
-    progress "$(cat /run/load.$at)"
-    grep -q '"errors":0' /run/load.$at && grep -q '"findings":\[\]' /run/load.$at || status=1
-  done
-  return $status
+# Its successor has heard everything and takes over, or refuses and the next start recovers.
+predecessor_dies() { # STEP
+  cell "p-$1" --give-fault "$1:kill" || return
+  engine "t-$1" take "${HASTY[@]}"
+  ends_with "p-p-$1" 137 && await said "t-$1" outcome || return
+  progress "$(head -n 1 $ENGINES/t-"$1".out)"
+  if said "t-$1" '"taken"'; then
+    serves "t-$1" && cell_ends "p-$1"
+  else
+    ends_with "t-$1" 1 && recovered "p-$1"
+  fi
 }
 
-verify() {
-  local at
-  for ((at = 0; at < DEVICES; at++)); do
-    /run/bin/oracle verify --target dev:/dev/ublkb$at --log /dev/shm/log.$at || return
-  done
+stopped() { [ "$(sed 's/.*) //' /proc/"$(pid_of "$1")"/stat | cut -c 1)" = T ]; }
+
+# The successor stands still at STEP while the predecessor dies, then dies as well.
+both_die() { # STEP
+  cell "b-$1" || return
+  engine dead take "${HASTY[@]}" --fault "$1:stop"
+  await stopped dead && kill_engine "p-b-$1" && kill_engine dead && recovered "b-$1"
 }
 
-no_device() { ! ls /dev/ublkb* >/dev/null 2>&1; }
-
-stop() {
-  kill -TERM "$(cat /run/target.pid)"
-  for _ in {1..300}; do
-    no_device && break
-    sleep 0.1
-  done
-  no_device && [ "$(cat /sys/kernel/rcu_expedited)" = 0 ]
+# Each dies by itself: the successor at STEP, the predecessor when it takes everything back.
+one_after_the_other() { # STEP PREDECESSOR'S STEP
+  cell "b-$1-$2" --give-fault "$2:kill" || return
+  engine dead take "${HASTY[@]}" --fault "$1:kill"
+  ends_with dead 137 && ends_with "p-b-$1-$2" 137 && recovered "b-$1-$2"
 }
 
-progress "$(uname -r) $(cat /sys/kernel/debug/sched/preempt 2>/dev/null)"
-check "devices are served" start
+only_engine_dies() { # NUMBER
+  cell "e-$1" && kill_engine "p-e-$1" && recovered "e-$1"
+}
+
+some_cells() {
+  successor_dies claim && owner_dies serve && predecessor_dies send && both_die follow &&
+    one_after_the_other follow claim && only_engine_dies 1 || return
+  progress "$(wc -l </run/cells) cells"
+  [ "$(sort -u /run/cells | wc -l)" = 6 ]
+}
+
+all_cells() {
+  local step
+  for step in prepare rested follow claim; do successor_dies $step || return; done
+  for step in serve taken; do owner_dies $step || return; done
+  for step in rest freeze leave send; do predecessor_dies $step || return; done
+  for step in prepare rested follow claim serve taken; do both_die $step || return; done
+  for step in claim revive; do one_after_the_other follow $step || return; done
+  for step in freeze leave send; do one_after_the_other refuse $step || return; done
+  for step in 1 2 3; do only_engine_dies $step || return; done
+  progress "$(wc -l </run/cells) cells"
+  [ "$(sort -u /run/cells | wc -l)" = 24 ]
+}
+
+first() { engine first serve && serves first; }
+
+progress "$(uname -r), $DEVICES devices"
+check "devices are served" first
 start_load
 check "$HANDOFFS handoffs of $DEVICES devices under load" many
-check "a predecessor takes its devices back" successors_die
-check "a successor that dies as the owner is recovered from" dies_as_owner
-check "a predecessor that dies in its window is recovered from" predecessors_die
+check "whoever dies at whatever step: $CELLS cells, $DEVICES devices" "${CELLS}_cells"
 check "no I/O failed" end_load
 check "nothing is lost" verify
 check "no device is left, the kernel's setting is as before" stop
+check "the kernel's log is clean" kernel_is_clean

@@ -10,3 +10,10 @@ check() {
     printf 'not ok %s: %s\n%s\n' "$name" "status $?" "$output"
   fi
 }
+
+# A check for the end of a test in which no device may have failed a request. What is always a fault
+# the host finds as well (hack/vm/boot.ts).
+kernel_is_clean() {
+  local faults='I/O error|refcount|file count is 0|corruption|BUG|WARNING|Oops|hung task|lockup'
+  ! dmesg | grep -E "$faults"
+}
