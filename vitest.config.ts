@@ -4,7 +4,7 @@
 import { configDefaults, defineConfig } from "vitest/config";
 
 const s3Tests = ["**/*.s3.test.ts"];
-const integrationTests = ["test/{integration,sim,kubernetes}/**/*.test.ts"];
+const integrationTests = ["test/{handoff,integration,sim,kubernetes}/**/*.test.ts"];
 const clusterTests = ["test/cluster/**/*.test.ts"];
 
 function project(name: string, include: string[], exclude: string[], testTimeoutMs: number) {

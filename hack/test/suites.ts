@@ -13,6 +13,8 @@ import { one, type Area, type Suite } from "./suite.ts";
 
 const minutes = 60_000;
 
+// What the area `handoff` runs of the native tests: the faults of the window.
+const HANDOFF = "HandoffWindow*";
 // Tests with more than one thread: under ThreadSanitizer the others could find nothing, in minutes.
 const THREADED = "CleanCache*:JournalThread*:JournalTest*:JournalFault*:Loop*:Nbd*:Ublk*:Volume*";
 
@@ -25,8 +27,16 @@ export const suites: readonly Suite[] = [
   vitest({ area: "static", name: "tests of the house", folders: ["hack"], fast: true }),
   tool("generated CRDs", "node", "hack/crds.ts", "--check"),
   { ...tool("generated protocols", "node", "hack/proto.ts", "--check"), fast: false },
-  native("release", { fast: true, timeLimitMs: 5 * minutes }),
-  vitest({ area: "volume", name: "TypeScript", folders: ["core", "csi-node", "test"], fast: true }),
+  native("release", { fast: true, timeLimitMs: 5 * minutes, only: `*-${HANDOFF}` }),
+  native("release", { area: "handoff", fast: true, timeLimitMs: 5 * minutes, only: HANDOFF }),
+  vitest({
+    area: "volume",
+    name: "TypeScript",
+    folders: ["core", "csi-node", "test"],
+    without: "csi-node/handoff/**",
+    fast: true,
+  }),
+  vitest({ area: "handoff", name: "TypeScript", folders: ["csi-node/handoff"], fast: true }),
   vitest({
     area: "kubernetes",
     name: "TypeScript of Kubernetes",
@@ -39,6 +49,13 @@ export const suites: readonly Suite[] = [
     name: "whole processes",
     project: "integration",
     folders: ["test/integration"],
+    fast: false,
+  }),
+  vitest({
+    area: "handoff",
+    name: "grid and whole processes",
+    project: "integration",
+    folders: ["test/handoff"],
     fast: false,
   }),
   withApiServer({
@@ -73,6 +90,30 @@ export const suites: readonly Suite[] = [
       kernel,
       memoryMiB: 6144,
     }),
+    guest({
+      area: "handoff",
+      name: "one device",
+      script: "test/vm/handoff-devices.sh",
+      settings: "HANDOFFS=50 DEVICES=1 CELLS=all",
+      kernel,
+      memoryMiB: 6144,
+    }),
+    guest({
+      area: "handoff",
+      name: "eight devices",
+      script: "test/vm/handoff-devices.sh",
+      settings: "HANDOFFS=20 DEVICES=8 CELLS=some",
+      kernel,
+      memoryMiB: 6144,
+    }),
+    guest({
+      area: "handoff",
+      name: "whole engines",
+      script: "test/vm/handoff-engine.sh",
+      settings: "HANDOFFS=4 VOLUMES=8",
+      kernel,
+      memoryMiB: 6144,
+    }),
   ]),
 ];
 
@@ -93,14 +134,15 @@ function tool(name: string, ...command: string[]): Suite {
 /** Native unit tests of one variant, built first. */
 function native(
   variant: Variant,
-  options: { fast: boolean; timeLimitMs: number; only?: string },
+  options: { area?: Area; fast: boolean; timeLimitMs: number; only?: string },
 ): Suite {
-  const { only = "*" } = options;
+  const { area = "volume", only = "*" } = options;
   return {
-    area: "volume",
+    area,
     name: `native, ${variant}`,
     lane: "host",
-    ...options,
+    fast: options.fast,
+    timeLimitMs: options.timeLimitMs,
     async run(context) {
       if (!(await buildNative(variant, { file: context.logFile }))) {
         return one(false);
@@ -123,8 +165,10 @@ function vitest(options: {
   fast: boolean;
   project?: string;
   folders?: string[];
+  /** Files that another suite runs. */
+  without?: string;
 }): Suite {
-  const { project = "unit", folders = [], ...rest } = options;
+  const { project = "unit", folders = [], without, ...rest } = options;
   return {
     ...rest,
     lane: "host",
@@ -133,6 +177,7 @@ function vitest(options: {
       const report = join(context.folder, "report.json");
       const { exitCode } = await context.run(
         ...["vitest", "run", "--project", project, "--dir", checkout],
+        ...(without === undefined ? [] : ["--exclude", without]),
         ...["--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
         ...folders,
       );
@@ -173,8 +218,10 @@ function guest(options: {
   script: string;
   kernel: KernelName;
   memoryMiB?: number;
+  /** Variables of the script. */
+  settings?: string;
 }): Suite {
-  const { area, name, script, kernel, memoryMiB = 4096 } = options;
+  const { area, name, script, kernel, memoryMiB = 4096, settings = "" } = options;
   return {
     area,
     name: `${name}, kernel ${kernel}`,
@@ -188,7 +235,7 @@ function guest(options: {
       const text = readFileSync(join(checkout, script), "utf8");
       const end = await runInGuest({
         kernel,
-        script: text,
+        script: `${settings}\n${text}`,
         memoryMiB,
         timeoutMs: context.timeLimitMs,
       });
