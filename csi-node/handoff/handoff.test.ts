@@ -189,7 +189,7 @@ test("a dry run loads everything and leaves no trace", async () => {
   expect((await world.bucket.list("volumes/")).objects.length).toBeGreaterThanOrEqual(keys);
 });
 
-test("an engine that is told to end while it takes its volumes back leaves nothing open", async () => {
+test("an engine told to end while it takes its volumes back leaves nothing open", async () => {
   await using world = await servedWorld();
   const [old] = world.serving;
   if (old === undefined) throw new Error("nobody serves");

@@ -342,7 +342,7 @@ int main(int argc, char** argv) {
   const auto devices = AddDevices(options);
   auto [first, second] = weir::HandoffSocket::Pair();
   const pid_t child = ::fork();
-  if (child < 0) Fail("cannot fork", errno);
+  if (child < 0) Fail("cannot start a process", errno);
   if (child == 0) {
     first.reset();
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
