@@ -24,6 +24,7 @@
 
 #include "engine/base/monotonic_clock.h"
 #include "engine/handoff/on_loop.h"
+#include "engine/handoff/owners.h"
 #include "engine/handoff/rcu_guard.h"
 #include "engine/handoff/taker.h"
 #include "engine/volume/ublk_transport.h"
@@ -206,7 +207,7 @@ TakeOutcome Engine::Take(HandoffSocket& socket, uint64_t generation) {
 }
 
 bool Engine::GiveTo(HandoffSocket& socket, uint64_t* generation) {
-  const uint64_t until_ns = weir::MonotonicNs() + 5'000'000'000ULL;
+  const uint64_t until_ns = weir::MonotonicNs() + options_.deadline_ms * 1'000'000;
   for (const auto& server : servers_) {
     std::promise<void> settled;
     server->With(
@@ -278,6 +279,15 @@ void Engine::Stop() {
   }
 }
 
+// As every process that starts and finds no other alive: it is the next owner.
+uint64_t ClaimNext(const std::string& owners) {
+  uint64_t generation = 1;
+  while (weir::GenerationIsClaimed(owners, generation)) ++generation;
+  const auto claim = Must(weir::ClaimGeneration(owners, generation, std::to_string(::getpid())));
+  if (claim != weir::OwnerClaim::kMine) Fail("another process was first", EBUSY);
+  return generation;
+}
+
 void PrintTaken(const TakeOutcome& outcome) {
   std::string line = "{\"outcome\":\"";
   line += outcome.kind == TakeOutcome::Kind::kTaken     ? "taken"
@@ -300,7 +310,8 @@ void PrintTaken(const TakeOutcome& outcome) {
 
 int TakeAndServe(const Options& options) {
   auto socket = Must(HandoffSocket::Connect(options.run + "/handoff.sock"));
-  const auto hello = Must(socket->Receive(weir::MonotonicNs() + 5'000'000'000ULL));
+  const uint64_t until_ns = weir::MonotonicNs() + options.deadline_ms * 1'000'000;
+  const auto hello = Must(socket->Receive(until_ns));
   uint64_t generation = 0;
   if (hello.bytes.size() != sizeof(generation)) Fail("no generation was sent", EPROTO);
   std::memcpy(&generation, hello.bytes.data(), sizeof(generation));
@@ -325,7 +336,8 @@ int main(int argc, char** argv) {
   ::mkdir((options.run + "/owners").c_str(), 0700);
   if (options.take) return TakeAndServe(options);
   Engine engine(options);
+  const uint64_t generation = ClaimNext(options.run + "/owners");
   engine.StartTransports();
-  engine.Serve(1);
+  engine.Serve(generation);
   return 0;
 }

@@ -10,8 +10,6 @@ DEVICES=${2:-${DEVICES:-1}}
 CELLS=${3:-${CELLS:-all}}
 source test/vm/report.sh
 source test/vm/handoff.sh
-# Long enough for an engine that lives, and what a cell with a hung one costs.
-HASTY=(--deadline 4000)
 
 many() {
   local number
@@ -49,7 +47,7 @@ recovered() { # NAME: what was in flight is still, until a new engine has it
 # Before it owns anything: the predecessor serves on.
 successor_dies() { # STEP
   cell "s-$1" || return
-  engine dead take "${HASTY[@]}" --fault "$1:kill"
+  engine dead take --fault "$1:kill"
   ends_with dead 137 && await said "p-s-$1" '"kept"' || return
   cell_ends "s-$1"
 }
@@ -57,7 +55,7 @@ successor_dies() { # STEP
 # When it owns everything: the predecessor must not serve again.
 owner_dies() { # STEP
   cell "s-$1" || return
-  engine dead take "${HASTY[@]}" --fault "$1:kill"
+  engine dead take --fault "$1:kill"
   ends_with dead 137 && ends_with "p-s-$1" 0 && said "p-s-$1" '"lost"' || return
   recovered "s-$1"
 }
@@ -65,7 +63,7 @@ owner_dies() { # STEP
 # Its successor has heard everything and takes over, or refuses and the next start recovers.
 predecessor_dies() { # STEP
   cell "p-$1" --give-fault "$1:kill" || return
-  engine "t-$1" take "${HASTY[@]}"
+  engine "t-$1" take
   ends_with "p-p-$1" 137 && await said "t-$1" outcome || return
   progress "$(head -n 1 $ENGINES/t-"$1".out)"
   if said "t-$1" '"taken"'; then
@@ -80,14 +78,14 @@ stopped() { [ "$(sed 's/.*) //' /proc/"$(pid_of "$1")"/stat | cut -c 1)" = T ]; 
 # The successor stands still at STEP while the predecessor dies, then dies as well.
 both_die() { # STEP
   cell "b-$1" || return
-  engine dead take "${HASTY[@]}" --fault "$1:stop"
+  engine dead take --fault "$1:stop"
   await stopped dead && kill_engine "p-b-$1" && kill_engine dead && recovered "b-$1"
 }
 
 # Each dies by itself: the successor at STEP, the predecessor when it takes everything back.
 one_after_the_other() { # STEP PREDECESSOR'S STEP
   cell "b-$1-$2" --give-fault "$2:kill" || return
-  engine dead take "${HASTY[@]}" --fault "$1:kill"
+  engine dead take --fault "$1:kill"
   ends_with dead 137 && ends_with "p-b-$1-$2" 137 && recovered "b-$1-$2"
 }
 

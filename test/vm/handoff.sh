@@ -21,7 +21,7 @@ progress() { echo "# $*" >&3; }
 
 # Journals on the disk, owners in memory, as in the product.
 fresh_node() {
-  rm -rf $RUN $ENGINES /run/owners /run/footprint
+  rm -rf $RUN $ENGINES /run/owners /run/footprint.*
   mkdir -p $RUN $ENGINES /run/owners
   ln -s /run/owners $RUN/owners
 }
@@ -32,8 +32,11 @@ engine() { # NAME ARGUMENTS...
   local at=$ENGINES/$1
   rm -f "$at".*
   touch "$at.out"
+  echo "$2" >"$at.kind"
   (
-    /run/bin/handoff-target "${@:2}" --run $RUN --volumes "$DEVICES" --journal $JOURNAL &
+    # The deadline is for engines that hang; those that die are noticed at once.
+    /run/bin/handoff-target "${@:2}" --run $RUN --volumes "$DEVICES" --journal $JOURNAL \
+      --deadline 60000 &
     echo $! >"$at.pid"
     wait $!
     echo $? >"$at.status"
@@ -202,20 +205,23 @@ footprint() { # NAME
   echo "fds $fds threads $threads"
 }
 
-same_footprint() { [ "$(footprint "$(owner)")" = "$(cat /run/footprint)" ]; }
+same_footprint() { [ "$(footprint "$1")" = "$(cat "$2")" ]; }
 
-# The engine that serves has exactly what the first that had taken over had, and is alone.
+# The engine that serves has exactly what the first of its kind had, by a handoff or a recovery, and
+# is alone.
 nothing_leaked() {
-  local nodes
-  if [ ! -f /run/footprint ]; then
+  local last first nodes
+  last=$(owner)
+  first=/run/footprint.$(cat $ENGINES/"$last".kind)
+  if [ ! -f "$first" ]; then
     sleep 3 # until its start is all over
-    footprint "$(owner)" >/run/footprint
-    progress "an engine has $(cat /run/footprint)"
+    footprint "$last" >"$first"
+    progress "an engine that was told to $(cat $ENGINES/"$last".kind) has $(cat "$first")"
   fi
-  await same_footprint || {
-    echo "at first: $(cat /run/footprint), now: $(footprint "$(owner)")"
-    ls -l /proc/"$(pid_of "$(owner)")"/fd
-    cat /proc/"$(pid_of "$(owner)")"/task/*/comm
+  await same_footprint "$last" "$first" || {
+    echo "at first: $(cat "$first"), now: $(footprint "$last")"
+    ls -l /proc/"$(pid_of "$last")"/fd
+    cat /proc/"$(pid_of "$last")"/task/*/comm
     return 1
   }
   [ "$(pgrep -xc handoff-target)" = 1 ] || { pgrep -xa handoff-target; return 1; }
