@@ -99,13 +99,13 @@ take_over() { # NUMBER: a new engine takes everything, then the former one is to
     echo $! >/run/taken.$number.pid
     wait $!
     echo $? >/run/taken.$number.status
-  ) 3>&- &
+  ) >/dev/null 2>&1 3>&- &
   await test -s /run/taken.$number.pid && await taken_or_ended $number || return
   [ ! -f /run/taken.$number.status ] || { tail -n 20 $LOG; return 1; }
   cp /run/taken.$number.pid /run/engine.pid
   kill -TERM "$former" && await ended $status || return
   [ "$(cat $status)" = 0 ] || { echo "the former ended with $(cat $status)"; return 1; }
-  weir --json --quiet status >/run/status || { cat /run/status; return 1; }
+  weir --json --quiet status | tr -d ' \n' >/run/status
   grep -q '"outcome":"taken"' /run/status &&
     grep -q "\"generation\":$((number + 1))" /run/status || { cat /run/status; return 1; }
   progress "$number: worst stall $(grep -o '"worstStallUs":[0-9]*' /run/status)"
