@@ -11,6 +11,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "engine/handoff/rcu_guard.h"
+
 namespace weir::testing {
 namespace {
 
@@ -22,6 +24,8 @@ constexpr uint32_t kFilledBlocks = 64;
 HandoffScene::HandoffScene(size_t volumes) : volumes_(volumes) {
   std::filesystem::create_directory(directory_.path() + "/owners");
 }
+
+HandoffScene::~HandoffScene() { RcuGuard(RcuKeeper(directory_.path() + "/owners")).Restore(); }
 
 Uid HandoffScene::UidAt(size_t index) {
   Uid uid;

@@ -17,6 +17,11 @@ namespace weir::testing {
 class HandoffScene {
  public:
   explicit HandoffScene(size_t volumes);
+  // Puts back what a predecessor that was killed in its window left in this machine's kernel: no
+  // next engine of this scene does.
+  ~HandoffScene();
+  HandoffScene(const HandoffScene&) = delete;
+  HandoffScene& operator=(const HandoffScene&) = delete;
 
   // Rigs of every volume: serving, or warm beside those that serve.
   [[nodiscard]] std::vector<std::unique_ptr<VolumeRig>> Open(bool warm) const;
