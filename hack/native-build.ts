@@ -27,7 +27,10 @@ export function nativeFolder(variant: Variant): string {
   return join(checkout, "native", "build", variant);
 }
 
-/** Configures and builds; of two at once, the second waits and finds the work done. */
+/**
+ * Configures and builds; of two that want the same variant at once, the second waits and finds the
+ * work done.
+ */
 const BUILD = `
 set -e
 exec 9>"$0"
@@ -41,7 +44,7 @@ export async function buildNative(
   variant: Variant,
   output: "inherit" | { readonly file: string },
 ): Promise<boolean> {
-  const lock = await linkBuildFolder();
+  const lock = `${await linkBuildFolder()}.${variant}`;
   const folder = nativeFolder(variant);
   const build = [lock, join(checkout, "native"), folder, ...variantFlags[variant]];
   const command = ["bash", "-c", BUILD, ...build];
@@ -51,7 +54,7 @@ export async function buildNative(
 
 /**
  * Points native/build at this checkout's folder in the cache; removes forgotten ones.
- * Returns the file that builds lock.
+ * Returns how the names of files begin that builds lock.
  */
 async function linkBuildFolder(): Promise<string> {
   const builds = join(cache, "build");
