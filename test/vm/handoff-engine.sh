@@ -6,6 +6,10 @@
 HANDOFFS=${1:-${HANDOFFS:-50}}
 VOLUMES=${2:-${VOLUMES:-8}}
 source test/vm/report.sh
+# A journal has to hold what is written while uploads wait: an emulated engine loads for a minute.
+cat >/run/config.json <<'JSON'
+{"journalBytes": 268435456, "journalFileBytes": 16777216, "cacheFileBytes": 67108864}
+JSON
 source test/vm/engine.sh
 exec 3>&1
 # What a long step is at; the checks' own output is shown only when they fail.
@@ -36,7 +40,7 @@ start_load() {
   for ((at = 0; at < VOLUMES; at++)); do
     if ((at % 2 == 0)); then
       $BUILD/oracle run --target "dev:$(cat /run/device.$at)" --log /dev/shm/log.$at \
-        --blocks $BLOCKS --seed $((5 + at)) --depth 8 --sizes 1-4 --rate 60 --seconds 30000 \
+        --blocks $BLOCKS --seed $((5 + at)) --depth 8 --sizes 1-4 --rate 30 --seconds 30000 \
         --stall-seconds 600 --flush-at-end >/run/load.$at 2>&1 3>&- &
       echo $! >/run/load.pid.$at
     else
@@ -49,7 +53,7 @@ start_load() {
 fio_load() { # VOLUME
   until [ -f /run/load.stop ]; do
     if ! fio --name=verify --filename="$(cat /run/device."$1")" --size=$((BLOCKS * 1024)) \
-      --ioengine=io_uring --direct=1 --rw=randwrite --bs=4k --iodepth=32 --rate_iops=40 \
+      --ioengine=io_uring --direct=1 --rw=randwrite --bs=4k --iodepth=32 --rate_iops=20 \
       --verify=crc32c --verify_fatal=1 --verify_state_save=0 >/run/load."$1" 2>&1; then
       touch /run/load.failed."$1"
       break
