@@ -16,21 +16,21 @@ template <typename R, typename... Args>
 class FunctionRef<R(Args...)> {
  public:
   FunctionRef() = default;  // none
+  // Implicit: whoever calls just writes a lambda.
   template <typename F>
-  requires(!std::same_as<std::remove_cvref_t<F>, FunctionRef> &&
-           std::is_invocable_r_v<R, F&, Args...>) FunctionRef(F&& callable)
-  noexcept  // NOLINT: implicit by design, and forwarding would be wrong
-      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
-        call_([](void* object, Args... args) -> R {
-          return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
+  requires(!std::same_as<F, FunctionRef> && std::is_invocable_r_v<R, const F&, Args...>)
+      FunctionRef(const F& callable)
+  noexcept
+      : object_(std::addressof(callable)), call_([](const void* object, Args... args) -> R {
+          return (*static_cast<const F*>(object))(std::forward<Args>(args)...);
         }) {}
 
   explicit operator bool() const noexcept { return call_ != nullptr; }
   R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
 
  private:
-  void* object_ = nullptr;
-  R (*call_)(void*, Args...) = nullptr;
+  const void* object_ = nullptr;
+  R (*call_)(const void*, Args...) = nullptr;
 };
 
 }  // namespace weir
