@@ -1,7 +1,8 @@
 // npm run bench [-- --json FILE] [--only nbd,ublk,handoff,operator] [--pairs 5] [--seconds 5]
 //   [--handoffs 50]
 // Measures Weir against its bars, every ratio within this one run; exit status 1 when a row misses
-// its bar.
+// its bar. The handoff is measured when it is named: fifty in each of eight runs in each guest take
+// more time than all the rest.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -17,7 +18,7 @@ import { benchUblk } from "./ublk.ts";
 const { values } = parseArgs({
   options: {
     json: { type: "string" },
-    only: { type: "string", default: "nbd,ublk,handoff,operator" },
+    only: { type: "string", default: "nbd,ublk,operator" },
     pairs: { type: "string", default: "5" },
     seconds: { type: "string", default: "5" },
     handoffs: { type: "string", default: "50" },
