@@ -1,9 +1,8 @@
 // Writes, discards and growth: staged in the round, one journal commit at its end, then
 // acknowledged, then entered into the map.
 //
-// What an I/O passes through is compiled as one piece (flatten): a call into another page, and each
-// return, is a search for the code where it is translated, and a miss of its caches where it is
-// not.
+// What an I/O passes through is compiled as one piece (flatten): 37 calls for a 4 KiB write instead
+// of 60, as counted; what that is worth in time was not measured apart from the rest.
 #include <algorithm>
 #include <cerrno>
 #include <utility>
