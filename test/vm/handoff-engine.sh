@@ -16,16 +16,8 @@ exec 3>&1
 progress() { echo "# $*" >&3; }
 BLOCKS=4096 # of each load; a volume has 8,192
 
-await() { # COMMAND...
-  local until=$((SECONDS + 300))
-  while ((SECONDS < until)); do
-    "$@" && return
-    sleep 0.1
-  done
-  echo "in vain: $*"
-  tail -n 20 $LOG
-  return 1
-}
+PATIENCE=300
+last_words() { tail -n 20 $LOG; }
 
 attach_all() {
   local at

@@ -55,16 +55,9 @@ said() { # NAME WHAT
 }
 
 # Looks at COMMAND until it holds: two minutes at most, for a guest that gets little of its machine.
-await() { # COMMAND...
-  local until=$((SECONDS + 120))
-  while ((SECONDS < until)); do
-    "$@" && return
-    sleep 0.05
-  done
-  echo "in vain: $*"
+last_words() {
   tail -n 3 $ENGINES/*.out
   dmesg | tail -n 5
-  return 1
 }
 
 ended() { [ -s "$ENGINES/$1.status" ]; }

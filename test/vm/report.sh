@@ -17,3 +17,16 @@ kernel_is_clean() {
   local faults='I/O error|refcount|file count is 0|corruption|BUG|WARNING|Oops|hung task|lockup'
   ! dmesg | grep -E "$faults"
 }
+
+# await COMMAND...: until it succeeds, for at most PATIENCE seconds. Else the script's `last_words`
+# tell what its engines said.
+await() {
+  local until=$((SECONDS + ${PATIENCE:-120}))
+  while ((SECONDS < until)); do
+    "$@" && return
+    sleep 0.05
+  done
+  echo "in vain: $*"
+  last_words
+  return 1
+}
