@@ -1,5 +1,5 @@
-// npm run bench [-- --json FILE] [--only nbd,ublk,handoff,operator] [--pairs 5] [--seconds 5]
-//   [--handoffs 50]
+// npm run bench [-- --json FILE] [--only nbd,ublk,handoff,operator] [--pairs 5] [--rounds 9]
+//   [--seconds 5] [--handoffs 50]
 // Measures Weir against its bars, every ratio within this one run; exit status 1 when a row misses
 // its bar. The handoff is measured when it is named: fifty in each of eight runs in each guest take
 // more time than all the rest.
@@ -20,6 +20,7 @@ const { values } = parseArgs({
     json: { type: "string" },
     only: { type: "string", default: "nbd,ublk,operator" },
     pairs: { type: "string", default: "5" },
+    rounds: { type: "string", default: "9" },
     seconds: { type: "string", default: "5" },
     handoffs: { type: "string", default: "50" },
   },
@@ -36,6 +37,7 @@ const folder = mkdtempSync(join(cache, "bench-"));
 const options = {
   folder,
   pairs: Number(values.pairs),
+  rounds: Number(values.rounds),
   seconds: Number(values.seconds),
   handoffs: Number(values.handoffs),
 };

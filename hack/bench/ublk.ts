@@ -23,8 +23,8 @@ type Target = (typeof TARGETS)[number];
 
 interface UblkBenchOptions {
   readonly folder: string;
-  /** Rounds, in each of which all targets take their turn. */
-  readonly pairs: number;
+  /** In each all targets take their turn; emulated, one round is off by a twentieth. */
+  readonly rounds: number;
   readonly seconds: number;
 }
 
@@ -36,18 +36,18 @@ export async function benchUblk(options: UblkBenchOptions): Promise<readonly Row
     mkdirSync(share);
     const end = await runInGuest({
       kernel,
-      script: `ROUNDS=${options.pairs} SECONDS_EACH=${options.seconds}\n${script}`,
+      script: `ROUNDS=${options.rounds} SECONDS_EACH=${options.seconds}\n${script}`,
       memoryMiB: 6144,
       diskMiB: 20_480,
       shareFolder: share,
       timeoutMs:
-        (JOBS.length * TARGETS.length * options.pairs * (options.seconds + 20) + 300) * 1000,
+        (JOBS.length * TARGETS.length * options.rounds * (options.seconds + 20) + 300) * 1000,
     });
     if (end.exitCode !== 0 || end.complaints.length > 0) {
       throw new Error(`the guest failed:\n${end.output}\n${end.complaints.join("\n")}`);
     }
     for (const job of JOBS) {
-      rows.push(...compare({ share, kernel, job, rounds: options.pairs }));
+      rows.push(...compare({ share, kernel, job, rounds: options.rounds }));
     }
     rmSync(share, { recursive: true });
   }

