@@ -38,6 +38,8 @@ export class CsiNode {
   readonly #all: ReadonlyMap<string, CsiNode>;
   readonly #faults: Faults;
   readonly #uids = new Map<string, string>();
+  /** Volumes that were taken from this node in the middle of their first format. */
+  readonly brokenOff = new Set<string>();
   #process: NodeProcess;
 
   constructor(options: {
@@ -109,7 +111,10 @@ export class CsiNode {
     this.engine.show(volume, { fault: { code: "fenced", message: "another node has it" } });
     const { volumes } = await this.engine.status(this.#world.call);
     const transport = volumes.find(({ name }) => name === volume)?.transport;
-    if (transport?.kind === "ublk") this.mounter.cutOff(transport.devicePath);
+    if (transport?.kind !== "ublk") return;
+    const { kind } = await this.mounter.content(transport.devicePath);
+    if (kind === "unknown") this.brokenOff.add(volume);
+    this.mounter.cutOff(transport.devicePath);
   }
 
   #start(): NodeProcess {
