@@ -144,11 +144,15 @@ async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
   response.setEncoding("utf8");
   let rest = "";
   for await (const part of response) {
-    rest += String(part);
-    const lines = rest.split("\n");
-    rest = lines.pop() ?? "";
+    const text = String(part);
+    const end = text.lastIndexOf("\n");
+    // Cut only where a line ends: a long line must not be gone through anew with each of its parts.
+    if (end >= 0) {
+      yield* (rest + text.slice(0, end)).split("\n");
+      rest = "";
+    }
+    rest += text.slice(end + 1);
     if (rest.length > LINE_BYTES_MAX) break;
-    yield* lines;
   }
 }
 
