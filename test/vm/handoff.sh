@@ -54,7 +54,6 @@ said() { # NAME WHAT
   [[ $text == *"$2"* ]]
 }
 
-# Looks at COMMAND until it holds: two minutes at most, for a guest that gets little of its machine.
 last_words() {
   tail -n 3 $ENGINES/*.out
   dmesg | tail -n 5

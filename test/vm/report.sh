@@ -18,8 +18,8 @@ kernel_is_clean() {
   ! dmesg | grep -E "$faults"
 }
 
-# await COMMAND...: until it succeeds, for at most PATIENCE seconds. Else the script's `last_words`
-# tell what its engines said.
+# await COMMAND...: until it succeeds, for at most PATIENCE seconds: long, for a guest that gets
+# little of its machine. Else the script's `last_words` tell what its engines said.
 await() {
   local until=$((SECONDS + ${PATIENCE:-120}))
   while ((SECONDS < until)); do
