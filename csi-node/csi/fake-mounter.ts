@@ -2,6 +2,7 @@
 // do where the node service relies on it: mounts stack, a bind shows what its source shows, a
 // mounted path cannot be removed, a device is held while its filesystem is mounted anywhere.
 import { WeirError } from "../../core/runtime/errors.ts";
+import { markOffset } from "./format-mark.ts";
 import type {
   BlockDevice,
   DeviceContent,
@@ -167,10 +168,11 @@ export class FakeMounter implements Mounter {
     const device = this.#needDevice(devicePath);
     if (device.disk.content.kind === "filesystem") this.formattedAway.push(devicePath);
     // What an interrupted format leaves.
-    device.disk.content = { kind: "unknown", what: "data without a known signature" };
+    device.disk.content = { kind: "unfinished" };
     await this.#enter("format");
     device.disk.content = { kind: "filesystem", fsType };
-    device.disk.filesystemBytes = device.sizeBytes;
+    // It gets the rest when it grows.
+    device.disk.filesystemBytes = markOffset(device.sizeBytes) ?? 0;
   }
 
   async erase(devicePath: string): Promise<void> {

@@ -8,7 +8,8 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
 import { FakeClock } from "../../core/runtime/fake-clock.ts";
 import { realClock } from "../../core/runtime/real-ports.ts";
-import { describeSignature, deviceNumber, LinuxMounter } from "./linux-mounter.ts";
+import { describeSignature } from "./linux-disk.ts";
+import { deviceNumber, LinuxMounter } from "./linux-mounter.ts";
 import { parseMountTable } from "./mount-table.ts";
 import { mountsAt } from "./mounter.ts";
 import { runProgram, runToSuccess } from "./programs.ts";

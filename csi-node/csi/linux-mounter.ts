@@ -7,17 +7,17 @@ import { basename, dirname, join } from "node:path";
 
 import { WeirError } from "../../core/runtime/errors.ts";
 import type { Clock } from "../../core/runtime/ports.ts";
+import { contentOf, erase, format, type Disk } from "./linux-disk.ts";
 import { parseMountTable } from "./mount-table.ts";
 import type {
   BlockDevice,
   DeviceContent,
-  FilesystemType,
   FilesystemUsage,
   Mount,
   Mounter,
   PathKind,
 } from "./mounter.ts";
-import { programFault, runProgram, runToSuccess } from "./programs.ts";
+import { runProgram, runToSuccess } from "./programs.ts";
 
 const MINUTE_MS = 60_000;
 /** Writes back all that is dirty, through the engine's journal. */
@@ -25,16 +25,11 @@ const UNMOUNT_TIMEOUT_MS = 15 * MINUTE_MS;
 /** Replays the filesystem's journal. */
 const MOUNT_TIMEOUT_MS = 5 * MINUTE_MS;
 const BIND_TIMEOUT_MS = 30_000;
-const PROBE_TIMEOUT_MS = MINUTE_MS;
-const FORMAT_TIMEOUT_MS = 15 * MINUTE_MS;
 const REPAIR_TIMEOUT_MS = 30 * MINUTE_MS;
 const GROW_TIMEOUT_MS = 15 * MINUTE_MS;
 const USAGE_TIMEOUT_MS = 5_000;
 
-const MIB = 1024 * 1024;
 const SECTOR_BYTES = 512;
-const BLKID_NOTHING = 2;
-const BLKID_AMBIVALENT = 8;
 /** e2fsck: errors were corrected; 2 adds that a reboot is wanted, for a root filesystem. */
 const E2FSCK_CORRECTED = 1;
 
@@ -100,35 +95,15 @@ export class LinuxMounter implements Mounter {
   }
 
   async content(devicePath: string): Promise<DeviceContent> {
-    const probe = {
-      command: ["blkid", "--probe", "--output", "export", "--", devicePath],
-      timeoutMs: PROBE_TIMEOUT_MS,
-    } as const;
-    const end = await runProgram(this.#clock, probe);
-    if (end.exitCode === 0) return describeSignature(end.stdout);
-    if (end.exitCode === BLKID_AMBIVALENT) {
-      return { kind: "unknown", what: "signatures of more than one kind" };
-    }
-    if (end.exitCode !== BLKID_NOTHING) throw programFault(probe, end);
-    return (await this.#isZeroAtBothEnds(devicePath))
-      ? { kind: "empty" }
-      : { kind: "unknown", what: "data without a known signature" };
+    return contentOf(await this.#disk(devicePath));
   }
 
   async format(options: Parameters<Mounter["format"]>[0]): Promise<void> {
-    const { devicePath, fsType } = options;
-    await runToSuccess(this.#clock, {
-      command: [...FORMAT_COMMANDS[fsType], devicePath],
-      timeoutMs: FORMAT_TIMEOUT_MS,
-    });
+    await format(await this.#disk(options.devicePath), options.fsType);
   }
 
   async erase(devicePath: string): Promise<void> {
-    await runToSuccess(this.#clock, {
-      // Our devices promise zeroes for what was discarded.
-      command: ["blkdiscard", "--", devicePath],
-      timeoutMs: FORMAT_TIMEOUT_MS,
-    });
+    await erase(await this.#disk(devicePath));
   }
 
   async repair(options: Parameters<Mounter["repair"]>[0]): Promise<void> {
@@ -207,20 +182,10 @@ export class LinuxMounter implements Mounter {
     await runToSuccess(this.#clock, { command, timeoutMs: BIND_TIMEOUT_MS });
   }
 
-  async #isZeroAtBothEnds(devicePath: string): Promise<boolean> {
+  async #disk(devicePath: string): Promise<Disk> {
     const device = await this.device(devicePath);
     if (device === undefined) throw unreadable(devicePath);
-    const last = Math.max(0, device.sizeBytes - MIB);
-    for (const skip of [0, last]) {
-      const compare = {
-        command: ["cmp", "-s", "-n", String(MIB), "-i", `${skip}:0`, devicePath, "/dev/zero"],
-        timeoutMs: PROBE_TIMEOUT_MS,
-      } as const;
-      const end = await runProgram(this.#clock, compare);
-      if (end.exitCode > 1) throw programFault(compare, end);
-      if (end.exitCode === 1) return false;
-    }
-    return true;
+    return { clock: this.#clock, devicePath, sizeBytes: device.sizeBytes };
   }
 }
 
@@ -230,31 +195,6 @@ export function deviceNumber(rdev: bigint): string {
   const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n);
   return `${major}:${minor}`;
 }
-
-/** `KEY=value` lines. A partition table has PTTYPE and no TYPE. */
-export function describeSignature(text: string): DeviceContent {
-  const pairs = text.split("\n").map((line) => /^(?<key>\w+)=(?<value>.*)$/u.exec(line)?.groups);
-  const valueOf = (key: string): string | undefined =>
-    pairs.find((pair) => pair?.["key"] === key)?.["value"];
-  const type = valueOf("TYPE");
-  if (type !== undefined && valueOf("USAGE") === "filesystem") {
-    return { kind: "filesystem", fsType: type };
-  }
-  const table = valueOf("PTTYPE");
-  return {
-    kind: "unknown",
-    what: type ?? (table === undefined ? "a signature" : `a ${table} partition table`),
-  };
-}
-
-/**
- * Discarding is pointless on a device that reads zeroes, and takes minutes on a big one; so does
- * writing inode tables and journal at once.
- */
-const FORMAT_COMMANDS: Readonly<Record<FilesystemType, readonly [string, ...string[]]>> = {
-  ext4: ["mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"],
-  xfs: ["mkfs.xfs", "-q", "-K"],
-};
 
 function needsHand(
   { devicePath, fsType }: { readonly devicePath: string; readonly fsType: string },

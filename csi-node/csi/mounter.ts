@@ -27,6 +27,8 @@ export type FilesystemType = (typeof FILESYSTEMS)[number];
 export type DeviceContent =
   /** No signature, and zeroes at both ends. */
   | { readonly kind: "empty" }
+  /** What a format of ours left that was broken off, on whatever node: nobody ever used it. */
+  | { readonly kind: "unfinished" }
   | { readonly kind: "filesystem"; readonly fsType: string }
   /** Data whose owner is unknown: never overwritten. `what` names it. */
   | { readonly kind: "unknown"; readonly what: string };
@@ -61,6 +63,7 @@ export interface Mounter {
   /** Whether a filesystem is mounted from it, in whatever namespace, or still writes back. */
   isHeld(devicePath: string): Promise<boolean>;
   content(devicePath: string): Promise<DeviceContent>;
+  /** What is empty or unfinished. It is unfinished until this resolves, wherever it is opened. */
   format(options: { readonly devicePath: string; readonly fsType: FilesystemType }): Promise<void>;
   /** All of it reads as zeroes afterwards. */
   erase(devicePath: string): Promise<void>;

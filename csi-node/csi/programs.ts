@@ -13,6 +13,8 @@ const SHOWN_CHARACTERS_MAX = 400;
 export interface ProgramRun {
   readonly command: readonly [string, ...string[]];
   readonly timeoutMs: number;
+  /** What it reads; nothing without. */
+  readonly input?: string;
 }
 
 export interface ProgramEnd {
@@ -25,7 +27,7 @@ export interface ProgramEnd {
 export async function runProgram(clock: Clock, run: ProgramRun): Promise<ProgramEnd> {
   const [file, ...args] = run.command;
   const child = spawn(file, args, {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe"],
     // Its words are looked at, so they must be in one language.
     env: { LC_ALL: "C", PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },
   });
@@ -35,6 +37,8 @@ export async function runProgram(clock: Clock, run: ProgramRun): Promise<Program
       output[name] = (output[name] + text).slice(0, OUTPUT_CHARACTERS_MAX);
     });
   }
+  // A program that does not read its input has its reasons, and its exit code tells them.
+  child.stdin.on("error", () => undefined).end(run.input);
   using deadline = clock.deadline(run.timeoutMs);
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   child.once("error", (cause) => {

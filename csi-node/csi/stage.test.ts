@@ -49,7 +49,12 @@ describe("stage", () => {
     node.mounter.fail("format", undefined);
     await staged();
     expect(node.disk("data").content).toStrictEqual({ kind: "filesystem", fsType: "ext4" });
-    expect(await node.mounter.kindOf(`${STAGING}/.weir-format`)).toBe("absent");
+  });
+
+  test("as a block device leaves nothing of a broken off format on it", async () => {
+    node.disk("data").content = { kind: "unfinished" };
+    await staged({ use: BLOCK });
+    expect(node.disk("data").content).toStrictEqual({ kind: "empty" });
   });
 
   test("names the filesystem that is there when another is asked for", async () => {
@@ -136,23 +141,14 @@ describe("mount options", () => {
 });
 
 describe("unstage", () => {
-  test("leaves no half of a format behind, which would look like data anywhere else", async () => {
+  test("leaves what a broken off format left to the next stage, on whatever node", async () => {
     node.mounter.fail("format", new WeirError("deadline-exceeded", "mkfs hangs"));
     await expect(staged()).rejects.toMatchObject({ code: "deadline-exceeded" });
     node.mounter.fail("format", undefined);
     await unstaged();
-    expect(node.disk("data").content).toStrictEqual({ kind: "empty" });
-    expect(await node.mounter.kindOf(`${STAGING}/.weir-format`)).toBe("absent");
+    expect(node.mounter.done).toStrictEqual(["format /dev/ublkb0 ext4"]);
     await staged();
     expect(node.disk("data").content).toStrictEqual({ kind: "filesystem", fsType: "ext4" });
-  });
-
-  test("does not touch the device of a volume that another node has by now", async () => {
-    node.mounter.fail("format", new WeirError("deadline-exceeded", "mkfs hangs"));
-    await expect(staged()).rejects.toMatchObject({ code: "deadline-exceeded" });
-    node.engine.show("data", { fault: { code: "fenced", message: "another node has it" } });
-    await unstaged();
-    expect(node.mounter.done).toStrictEqual(["format /dev/ublkb0 ext4"]);
   });
 
   test("unmounts, then detaches, and can be asked again", async () => {

@@ -2,10 +2,8 @@
 // device) that publishes share, and back until nothing of the volume is on this node any more.
 //
 // Crash anywhere: the next call finds what is mounted and what the engine serves, and goes on from
-// there. Data is only ever formatted away when the device is empty, or when a mark beside says that
-// it was empty when a format of ours was interrupted.
-import { join } from "node:path";
-
+// there. A device is only ever formatted when it is empty, or when a mark on it says that a format
+// of ours was broken off (format-mark.ts).
 import type {
   NodeStageVolumeRequest,
   NodeUnstageVolumeRequest,
@@ -30,9 +28,6 @@ import {
   type NodeParts,
   type ServedVolume,
 } from "./served-volume.ts";
-
-/** In the staging directory while mkfs runs; hidden by the mount afterwards, removed before it. */
-const FORMAT_MARK = ".weir-format";
 
 export interface StageOptions {
   readonly volumeId: string;
@@ -59,10 +54,19 @@ export async function stage(
   const transport = { kind: "ublk" } as const;
   const attached = await parts.engine.attach({ name, transport, policy }, { signal });
   const volume = await asServed(parts, attached, signal);
-  if (use.kind !== "filesystem") return;
+  if (use.kind !== "filesystem") {
+    await cleanBlock(parts.mounter, volume);
+    return;
+  }
   await mountStaged(parts.mounter, { volume, use, stagingPath });
   // Also when it was mounted before: a former try may have ended here.
   await growStaged(parts.mounter, { volume, use, stagingPath });
+}
+
+/** From now on its bytes are a pod's, so what no pod ever used must not be among them. */
+async function cleanBlock(mounter: Mounter, { devicePath }: ServedVolume): Promise<void> {
+  const { kind } = await mounter.content(devicePath);
+  if (kind === "unfinished") await mounter.erase(devicePath);
 }
 
 interface StagedFilesystem {
@@ -81,7 +85,7 @@ export async function mountStaged(
   const present = (await mountsAt(mounter, stagingPath)).at(-1);
   if (present === undefined) {
     await mounter.makeDirectory(stagingPath);
-    await ensureFilesystem(mounter, { ...options, fsType: use.fsType });
+    await ensureFilesystem(mounter, { volume, fsType: use.fsType });
     await mountRepaired(mounter, { devicePath, stagingPath, use });
     return "mounted";
   }
@@ -105,36 +109,27 @@ export async function growStaged(mounter: Mounter, options: StagedFilesystem): P
 
 async function ensureFilesystem(
   mounter: Mounter,
-  options: {
-    readonly volume: ServedVolume;
-    readonly stagingPath: string;
-    readonly fsType: FilesystemType;
-  },
+  { volume, fsType }: { readonly volume: ServedVolume; readonly fsType: FilesystemType },
 ): Promise<void> {
-  const { volume, stagingPath, fsType } = options;
   const { devicePath, volumeId } = volume;
-  const mark = join(stagingPath, FORMAT_MARK);
   const content = await mounter.content(devicePath);
-  const wasInterrupted = (await mounter.kindOf(mark)) === "file";
-  if (content.kind === "filesystem") {
-    await mounter.remove(mark);
-    if (content.fsType === fsType) return;
-    throw new WeirError(
-      "in-use",
-      `the volume has another filesystem than is asked for: set fsType to ${content.fsType}`,
-      { details: { volumeId, fsType } },
-    );
+  if (content.kind === "empty" || content.kind === "unfinished") {
+    await mounter.format({ devicePath, fsType });
+    return;
   }
-  if (content.kind === "unknown" && !wasInterrupted) {
+  if (content.kind === "unknown") {
     throw new WeirError(
       "in-use",
       `the volume has data that is no filesystem: use volumeMode Block, or erase it by hand`,
       { details: { volumeId, found: content.what } },
     );
   }
-  await mounter.makeFile(mark);
-  await mounter.format({ devicePath, fsType });
-  await mounter.remove(mark);
+  if (content.fsType === fsType) return;
+  throw new WeirError(
+    "in-use",
+    `the volume has another filesystem than is asked for: set fsType to ${content.fsType}`,
+    { details: { volumeId, fsType } },
+  );
 }
 
 /** A filesystem that asks for a check gets the one that needs no decision, and a second try. */
@@ -188,7 +183,7 @@ export async function unstage(
 ): Promise<void> {
   const { mounter, engine } = parts;
   const { volumeId, stagingPath } = options;
-  const { devicePath, isWritable } = await whereServed(engine, volumeId, signal);
+  const devicePath = await whereServed(engine, volumeId, signal);
   const device = devicePath === undefined ? undefined : await mounter.device(devicePath);
   // A refused unstage must leave the volume staged: a publish may follow.
   if (devicePath !== undefined && device !== undefined) {
@@ -197,19 +192,7 @@ export async function unstage(
   await unmountAll(mounter, stagingPath);
   // Mounted in another namespace, or not written back yet: whoever holds it would lose data.
   if (devicePath !== undefined && (await mounter.isHeld(devicePath))) throw stillUsed(volumeId);
-  const mark = join(stagingPath, FORMAT_MARK);
-  if ((await mounter.kindOf(mark)) === "file") {
-    // The mark ends here, so what it excuses must end, too: elsewhere it would look like data.
-    if (isWritable) await eraseUnfinished(mounter, devicePath);
-    await mounter.remove(mark);
-  }
   await detach(engine, volumeId, signal);
-}
-
-/** What a format that broke off left behind: nobody ever had anything on that volume. */
-async function eraseUnfinished(mounter: Mounter, devicePath: string): Promise<void> {
-  const { kind } = await mounter.content(devicePath);
-  if (kind === "unknown") await mounter.erase(devicePath);
 }
 
 /** Every mount there, the topmost first. */
@@ -218,22 +201,17 @@ export async function unmountAll(mounter: Mounter, path: string): Promise<void> 
   for (let left = length; left > 0; left -= 1) await mounter.unmount(await mounter.canonical(path));
 }
 
-type Served =
-  | { readonly devicePath: undefined; readonly isWritable: false }
-  | { readonly devicePath: string; readonly isWritable: boolean };
-
 async function whereServed(
   engine: EngineApi,
   volumeId: string,
   signal: AbortSignal,
-): Promise<Served> {
+): Promise<string | undefined> {
   const { volumes, waiting } = await engine.status({ signal });
   const late = waiting.find(({ name }) => name === volumeId);
   // Its device hangs until it is taken up, and an unmount with it; a fenced one has ended.
   if (late !== undefined && late.fault.code !== "fenced") throw notTakenUp(late.fault);
   const served = volumes.find(({ name }) => name === volumeId);
-  if (served?.transport?.kind !== "ublk") return { devicePath: undefined, isWritable: false };
-  return { devicePath: served.transport.devicePath, isWritable: served.fault === undefined };
+  return served?.transport?.kind === "ublk" ? served.transport.devicePath : undefined;
 }
 
 async function refusePublished(

@@ -326,10 +326,6 @@ async function useAgain(driver: Driver): Promise<string | undefined> {
     const acts: readonly Act[] = ["attach", "stage", "publish"];
     const steps = acts.map((act) => ({ ...FIRST, node: "n2", volume, act }) as const);
     const fault = await allDone(driver, steps);
-    // The one volume that nobody can use: what a format left there no other node can tell from a
-    // user's data. It says so, and what to do.
-    const isBrokenOff = [...driver.nodes.values()].some(({ brokenOff }) => brokenOff.has(volume));
-    if (isBrokenOff && fault?.includes("data that is no filesystem") === true) continue;
     if (fault !== undefined) return fault;
     for (const step of steps) {
       const lie = await driver.lieOf(step);
@@ -383,7 +379,7 @@ async function leftovers(driver: Driver): Promise<string | undefined> {
   for (const node of driver.nodes.values()) {
     left.push(...(await node.attached()).map((name) => `the device of ${name}`));
     left.push(...(await node.mounter.mounts()).map((mount) => JSON.stringify(mount)));
-    left.push(...node.mounter.paths().filter((path) => /pods|weir-format/u.test(path)));
+    left.push(...node.mounter.paths().filter((path) => /pods/u.test(path)));
   }
   if (world.parts.inFlight.size > 0) left.push("calls in flight");
   return left.length === 0 ? undefined : `left behind: ${left.join("\n")}`;

@@ -38,8 +38,6 @@ export class CsiNode {
   readonly #all: ReadonlyMap<string, CsiNode>;
   readonly #faults: Faults;
   readonly #uids = new Map<string, string>();
-  /** Volumes that were taken from this node in the middle of their first format. */
-  readonly brokenOff = new Set<string>();
   #process: NodeProcess;
 
   constructor(options: {
@@ -112,8 +110,6 @@ export class CsiNode {
     const { volumes } = await this.engine.status(this.#world.call);
     const transport = volumes.find(({ name }) => name === volume)?.transport;
     if (transport?.kind !== "ublk") return;
-    const { kind } = await this.mounter.content(transport.devicePath);
-    if (kind === "unknown") this.brokenOff.add(volume);
     this.mounter.cutOff(transport.devicePath);
   }
 

@@ -26,4 +26,6 @@ rm -rf /mnt/disk/kubelet/plugins_registry/* /mnt/disk/kubelet/plugins_registry/.
 weir create files --size 512M >/dev/null
 weir create tree --size 512M >/dev/null
 weir create raw --size 64M >/dev/null
+weir create torn --size 320M >/dev/null
+weir create torn-raw --size 320M >/dev/null
 play_kubelet test/vm/csi-node-calls.ts
