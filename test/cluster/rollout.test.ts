@@ -82,11 +82,30 @@ const BROKEN = [
     /HandoffFailed:.*speaks versions 1 to 2 of the handoff, the other 98 to 99/u,
   ],
   [
-    "hangs in the window",
+    "crashes while it loads the volumes",
+    sabotaged({
+      file: "/csi-node/handoff/successor.ts",
+      from: "onProgress?.(progress);",
+      to: 'process.kill(process.pid, "SIGKILL");',
+    }),
+    /HandoffFailed:.*serves on as before: the successor (?:died|closed the connection)/u,
+  ],
+  [
+    "hangs in the window, for a minute",
     sabotaged({
       file: "/csi-node/handoff/successor.ts",
       from: "const outcome = await host.take({",
       to: `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000);
+           const outcome = await host.take({`,
+    }),
+    /HandoffFailed:.*serves on as before:.*did not answer in time/u,
+  ],
+  [
+    "hangs in the window, for ever",
+    sabotaged({
+      file: "/csi-node/handoff/successor.ts",
+      from: "const outcome = await host.take({",
+      to: `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
            const outcome = await host.take({`,
     }),
     /HandoffFailed:.*serves on as before:.*did not answer in time/u,
