@@ -54,12 +54,34 @@ grow_online() {
   weir grow killed --size 96M && [ "$(blockdev --getsize64 "$(device)")" = 100663296 ]
 }
 
+# Killed when the kernel has taken the block device away: the volume's record and what is left of
+# its device are still there, and the next engine serves it all the same.
+kills_while_detaching() {
+  local tries name pid
+  for tries in {1..10}; do
+    name=$(basename "$(device)")
+    pid=$(cat /run/engine.pid)
+    weir detach killed >/dev/null 2>&1 &
+    # By the shell alone: the device is on its way for a few milliseconds.
+    while [ -d "/sys/block/$name" ]; do :; done
+    kill -KILL "$pid"
+    wait $!
+    until [ -f /run/engine.status ]; do sleep 0.05; done
+    [ -z "$(ls -A /sys/class/ublk-char)" ] || break
+    start_engine && attach killed || return
+  done
+  [ -n "$(ls -A /sys/class/ublk-char)" ] || { echo "no kill met a device on its way"; return 1; }
+  progress "try $tries: left without a block device: $(ls -A /sys/class/ublk-char)"
+  start_engine && verify
+}
+
 check "engine starts" start_engine
 weir create killed --size 64M >/dev/null
 check "attach" attach killed
 check "10 kills under load: no I/O error, nothing lost" kills_under_load 10
 if [ "$(uname -r | cut -d. -f1)" -ge 7 ]; then check "grow online" grow_online; fi
 check "the bucket alone holds it all" elsewhere
+check "killed in the middle of a detach: it is served again" kills_while_detaching
 check "detach at the end" weir detach killed
 check "no device is left" no_device
 check "the engine lived until its kill" kill_engine

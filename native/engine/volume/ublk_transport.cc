@@ -58,20 +58,33 @@ uint64_t SizeOf(VolumeServer& server) {
   return size_bytes;
 }
 
+// Whether the device waits for its next server.
+Result<bool> Recovers(UblkControl& control, uint32_t id, UblkDeviceInfo* device) {
+  const auto info = control.Info(id);
+  const bool gone = !info.ok() && (info.error().code == ENODEV || info.error().code == ENOENT);
+  if (gone) return false;
+  if (!info.ok()) return info.error();
+  *device = info.value();
+  if (info.value().state == UblkState::kDead) {
+    // Its server died before it had started the device, or between stopping and removing it: there
+    // is no block device, so nobody waits for it.
+    const auto removed = control.Delete(id);
+    return removed.ok() ? Result<bool>(false) : removed.error();
+  }
+  const auto begun = control.StartRecovery(id);
+  return begun.ok() ? Result<bool>(true) : begun.error();
+}
+
 // A device that waits for its next server, or a new one.
 Result<UblkDeviceInfo> Obtain(VolumeServer& server, UblkControl& control, const UblkStart& start,
                               bool* recover) {
   *recover = false;
   if (start.recover) {
-    const auto info = control.Info(static_cast<uint32_t>(start.id));
-    const bool gone = !info.ok() && (info.error().code == ENODEV || info.error().code == ENOENT);
-    if (!gone) {
-      if (!info.ok()) return info;
-      const auto begun = control.StartRecovery(info.value().id);
-      if (!begun.ok()) return begun.error();
-      *recover = true;
-      return info;
-    }
+    UblkDeviceInfo device;
+    const auto recovers = Recovers(control, static_cast<uint32_t>(start.id), &device);
+    if (!recovers.ok()) return recovers.error();
+    *recover = recovers.value();
+    if (*recover) return device;
   }
   auto added = control.Add({.queue_depth = start.depth, .id = start.id});
   if (!added.ok()) return added;
