@@ -9,7 +9,7 @@ ulimit -l unlimited
 # The time that `base` and the windows are on; the guest never sleeps.
 now_ns() { awk '{ printf "%.0f", $1 * 1e9 }' /proc/uptime; }
 
-start_load() { # DEPTH OUT
+start_stall_load() { # DEPTH OUT
   local nodes=() at
   for ((at = 0; at < DEVICES; at++)); do nodes+=(/dev/ublkb$at); done
   # With eight devices, pauses keep the sum of all load near that of one device.
@@ -18,7 +18,7 @@ start_load() { # DEPTH OUT
   echo $! >/run/load.pid
 }
 
-end_load() {
+end_stall_load() {
   kill -TERM "$(cat /run/load.pid)"
   tail --pid="$(cat /run/load.pid)" -f /dev/null
   [ ! -s /run/load.out ] || { cat /run/load.out; return 1; }
@@ -47,25 +47,25 @@ measure_floor() { # DEPTH
     --handoffs "$HANDOFFS" >/run/floor.out 2>&1 3>&- &
   pid=$!
   await grep -q ready /run/floor.out || return
-  start_load "$1" "$out.requests"
+  start_stall_load "$1" "$out.requests"
   base "$out.windows"
   await grep -q done /run/floor.out || return
   windows /run/floor.out >>"$out.windows"
-  end_load && kill -TERM $pid && tail --pid=$pid -f /dev/null && no_device
+  end_stall_load && kill -TERM $pid && tail --pid=$pid -f /dev/null && no_device
 }
 
 measure_engine() { # DEPTH
   local out=/mnt/share/handoff/engine.$DEVICES.$1 number
   fresh_node
   engine 0 serve && serves 0 || return
-  start_load "$1" "$out.requests"
+  start_stall_load "$1" "$out.requests"
   base "$out.windows"
   for ((number = 1; number <= HANDOFFS; number++)); do
     hand_over $number || return
     sleep 0.2
   done
   windows $ENGINES/*.out >>"$out.windows"
-  end_load && stop
+  end_stall_load && stop
 }
 
 mkdir -p /mnt/share/handoff
