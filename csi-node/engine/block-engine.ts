@@ -150,7 +150,10 @@ export interface BlockVolume {
   stats(): Promise<VolumeStats>;
   listenNbd(options: { readonly socketPath: string; readonly exportName: string }): Promise<void>;
   closeNbd(): Promise<void>;
-  /** `recover`: take over the existing device `id`, which waits QUIESCED. */
+  /**
+   * Makes device `id`. `recover`: takes over the one that a former process of this node left,
+   * whatever it had come to; its users go on.
+   */
   startUblk(options: {
     readonly id: number;
     readonly depth: number;
@@ -177,6 +180,8 @@ export interface BlockEngine {
    * that is being served is refused.
    */
   abandonUblk(id: number): Promise<void>;
+  /** Numbers of all ublk devices of the machine, whoever serves them. */
+  ublkDevices(): Promise<readonly number[]>;
   cacheHas(segment: LogPlace, offset: number): boolean;
   cacheStats(): CacheStats;
   /** REQUIRES that every volume was closed. */

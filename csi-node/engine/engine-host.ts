@@ -24,6 +24,7 @@ import type {
   TransportInfo,
   TransportRequest,
 } from "../control/engine-api.ts";
+import { DeviceNumbers } from "./device-numbers.ts";
 import { AttachRecords, type AttachRecord } from "./attach-records.ts";
 import type { BlockEngine } from "./block-engine.ts";
 import { ChangeGate } from "./change-gate.ts";
@@ -63,6 +64,7 @@ const RECOVERY_RETRY_MS = 5_000;
 export class EngineHost implements EngineApi {
   readonly #options: EngineHostOptions;
   readonly #fetcher: FrameFetcher;
+  readonly #numbers: DeviceNumbers;
   readonly #records: AttachRecords;
   readonly #attached = new Map<VolumeUid, Attached>();
   readonly #waiting = new Map<VolumeUid, Waiting>();
@@ -86,6 +88,7 @@ export class EngineHost implements EngineApi {
       log,
       budget: new ByteBudget(config.fetchBytesMax),
     });
+    this.#numbers = new DeviceNumbers(engine);
     this.#records = new AttachRecords(join(config.stateDirectory, "attached"));
   }
 
@@ -351,16 +354,18 @@ export class EngineHost implements EngineApi {
     try {
       const { transport, served } = await this.#serve(session, record);
       const attached: Attached = { session, transport, record: served };
-      await this.#records.write(served);
       this.#attached.set(record.uid, attached);
       this.#waiting.delete(record.uid);
       return attached;
     } catch (cause) {
       await session.close({ drained: false });
+      const isKept = context.resume || this.#waiting.has(record.uid);
+      if (!isKept) await this.#records.remove(record.uid);
       throw cause;
     }
   }
 
+  /** With its record, so that the next engine takes it up. */
   async #serve(
     session: VolumeSession,
     record: AttachRecord,
@@ -370,20 +375,19 @@ export class EngineHost implements EngineApi {
       const { socketPath } = transport;
       await mkdir(this.#options.config.runDirectory, { recursive: true, mode: 0o755 });
       await session.volume.listenNbd({ socketPath, exportName: record.name });
+      await this.#records.write(record);
       return { transport: shownNbd(transport), served: record };
     }
     const { bootId } = this.#options;
     const survivor = record.bootId === bootId ? transport.deviceId : null;
-    const recover = survivor !== null;
-    const device = await session.volume.startUblk({
-      id: survivor ?? -1,
-      depth: transport.depth,
-      recover,
-    });
-    return {
-      transport: shownUblk(device.id),
-      served: { ...record, bootId, transport: { ...transport, deviceId: device.id } },
-    };
+    using chosen = await this.#numbers.choose(survivor);
+    const { id } = chosen;
+    const served = { ...record, bootId, transport: { ...transport, deviceId: id } };
+    // Before the device is there: a device without a record would be nobody's after a crash.
+    await this.#records.write(served);
+    const { depth } = transport;
+    await session.volume.startUblk({ id, depth, recover: survivor !== null });
+    return { transport: shownUblk(id), served };
   }
 
   /** The attached session, or one opened for the moment and drained after. */

@@ -1,5 +1,6 @@
 // The facade over the native addon: the only file that loads it. Turns call numbers into promises
 // and events into method calls, and errno values into faults.
+import { readdir } from "node:fs/promises";
 import { createRequire } from "node:module";
 
 import { assert } from "../../core/runtime/assert.ts";
@@ -238,6 +239,15 @@ export class NativeEngine implements BlockEngine, HandoffEngine {
 
   async abandonUblk(id: number): Promise<void> {
     await this.#call<void>((call) => this.#handle.abandonUblk(call, id));
+  }
+
+  async ublkDevices(): Promise<readonly number[]> {
+    const names = await readdir("/sys/class/ublk-char").catch((cause: unknown) => {
+      // Without the driver there are none.
+      if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return [];
+      throw cause;
+    });
+    return names.filter((name) => name.startsWith("ublkc")).map((name) => Number(name.slice(5)));
   }
 
   cacheHas(segment: LogPlace, offset: number): boolean {

@@ -75,12 +75,32 @@ kills_while_detaching() {
   start_engine && verify
 }
 
+# Killed as soon as the kernel has the device of a volume that is being attached: the next engine
+# knows of it, and it can be detached.
+kill_while_attaching() {
+  local pid before after
+  local chars=(/sys/class/ublk-char/*)
+  before=${#chars[@]}
+  weir create half --size 16M || return
+  pid=$(cat /run/engine.pid)
+  weir attach half --transport ublk >/dev/null 2>&1 &
+  until chars=(/sys/class/ublk-char/*) && [ ${#chars[@]} -gt "$before" ]; do :; done
+  kill -KILL "$pid"
+  wait $!
+  until [ -f /run/engine.status ]; do sleep 0.05; done
+  start_engine && weir detach half || return
+  chars=(/sys/class/ublk-char/*)
+  after=${#chars[@]}
+  [ "$before" = "$after" ] || { echo "$before devices before, $after after"; return 1; }
+}
+
 check "engine starts" start_engine
 weir create killed --size 64M >/dev/null
 check "attach" attach killed
 check "10 kills under load: no I/O error, nothing lost" kills_under_load 10
 if [ "$(uname -r | cut -d. -f1)" -ge 7 ]; then check "grow online" grow_online; fi
 check "the bucket alone holds it all" elsewhere
+check "killed in the middle of an attach: it leaves nothing behind" kill_while_attaching
 check "killed in the middle of a detach: it is served again" kills_while_detaching
 check "detach at the end" weir detach killed
 check "no device is left" no_device

@@ -2,7 +2,7 @@
 //
 // Thread: a control thread; every call blocks and takes steps on the volume's loop in between.
 // Crash: a device that was started waits QUIESCED and is taken up with `recover`; one that was only
-// added is dead and removed by Start's own error path, or by hand.
+// added, or stopped already, is dead: `recover` makes it anew.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace weir {
 struct UblkStart {
   int32_t id = -1;  // -1: the kernel chooses
   uint16_t depth = 128;
-  bool recover = false;  // take over device `id`; if it is gone (a reboot), make it anew
+  bool recover = false;  // take over device `id`; if it is gone or dead, make it anew
 };
 
 // Returns the device's number; /dev/ublkb<number> is there then.

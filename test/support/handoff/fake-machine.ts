@@ -119,8 +119,8 @@ export class FakeMachine {
     this.violations.push(what);
   }
 
-  addDevice(): FakeDevice {
-    const device = new FakeDevice(this.devices.size, this);
+  addDevice(id: number): FakeDevice {
+    const device = new FakeDevice(id, this);
     this.devices.set(device.id, device);
     return device;
   }

@@ -92,6 +92,7 @@ export class FakeNativeEngine implements BlockEngine, HandoffEngine {
     return volume;
   }
 
+  ublkDevices = async (): Promise<readonly number[]> => [...this.#machine.devices.keys()];
   abandonUblk = async (): Promise<void> => undefined;
   cacheHas = (): boolean => false;
   cacheStats = (): CacheStats => NO_CACHE;

@@ -148,7 +148,9 @@ export class FakeVolume implements BlockVolume, DeviceServer {
   }): Promise<UblkDevice> {
     await this.process.turn();
     const { machine } = this.#parts;
-    const device = options.recover ? machine.devices.get(options.id) : machine.addDevice();
+    const device = options.recover
+      ? machine.devices.get(options.id)
+      : machine.addDevice(options.id);
     if (device === undefined || device.server?.process.isAlive === true) {
       throw new WeirError("transport-unavailable", "the device is served by another process");
     }
