@@ -14,6 +14,18 @@ test("the lowest free number, which nobody else gets until it is disposed of", a
   expect(again.id).toBe(1);
 });
 
+test("a device that appears while the list is made", async () => {
+  const list = Promise.withResolvers<readonly number[]>();
+  const lists = [Promise.resolve([]), list.promise];
+  const numbers = new DeviceNumbers({ ublkDevices: () => lists.shift() ?? list.promise });
+  const first = await numbers.choose(null);
+  const late = numbers.choose(null);
+  first[Symbol.dispose]();
+  list.resolve([]);
+  using second = await late;
+  expect([first.id, second.id]).toStrictEqual([0, 1]);
+});
+
 test("a survivor keeps its number", async () => {
   const numbers = new DeviceNumbers({ ublkDevices: async () => [0] });
   using kept = await numbers.choose(0);

@@ -20,7 +20,9 @@ export class DeviceNumbers {
   /** The survivor's, or the lowest that is free, which stays chosen until it is disposed of. */
   async choose(survivor: number | null): Promise<ChosenNumber> {
     if (survivor !== null) return { id: survivor, [Symbol.dispose]: () => undefined };
-    const present = new Set(await this.#engine.ublkDevices());
+    // Also those whose devices appear behind the list's back.
+    const before = [...this.#chosen];
+    const present = new Set([...(await this.#engine.ublkDevices()), ...before]);
     let id = 0;
     while (present.has(id) || this.#chosen.has(id)) id += 1;
     this.#chosen.add(id);
