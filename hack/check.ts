@@ -3,5 +3,5 @@ import { ensurePackages } from "./packages.ts";
 import { runSuites } from "./test/run-suites.ts";
 import { suites } from "./test/suites.ts";
 
-await ensurePackages(["build", "check"]);
+await ensurePackages(["build", "check", "disk"]);
 process.exit((await runSuites(suites.filter((suite) => suite.fast))) ? 0 : 1);

@@ -1,11 +1,12 @@
-// Runs suites and tells of each in one line, with everything it printed when it failed. The last
-// line of all is `N passed, N failed`.
+// Runs suites and tells of each in one line, with everything it printed when it failed. At the end
+// failures are named once more; the last line of all is `N passed, N failed`.
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { checkout } from "../places.ts";
 import { runProgram } from "../program.ts";
 import type { Counts, Suite, SuiteContext } from "./suite.ts";
+import { failuresIn } from "./told.ts";
 
 /** After this no further suite is started; those that were not are failures. */
 const wholeRunMs = 75 * 60_000;
@@ -15,12 +16,15 @@ export async function runSuites(suites: readonly Suite[]): Promise<boolean> {
   const logs = mkdtempSync(join(tmpdir(), "weir-test-"));
   const deadline = performance.now() + wholeRunMs;
   const total = { passed: 0, failed: 0 };
+  const told: string[] = [];
   const runLane = async (lane: Suite["lane"]) => {
     for (const [index, suite] of suites.entries()) {
       if (suite.lane === lane) {
-        const counts = await runSuite(suite, join(logs, String(index)), deadline);
+        const folder = join(logs, String(index));
+        const counts = await runSuite(suite, folder, deadline);
         total.passed += counts.passed;
         total.failed += counts.failed;
+        if (counts.failed > 0) told.push(`${suite.area}, ${suite.name}:`, ...said(folder));
       }
     }
   };
@@ -28,7 +32,7 @@ export async function runSuites(suites: readonly Suite[]): Promise<boolean> {
   if (total.failed === 0) {
     rmSync(logs, { recursive: true });
   } else {
-    console.log(`logs: ${logs}`);
+    console.log([...told, `logs: ${logs}`].join("\n"));
   }
   console.log(`${total.passed} passed, ${total.failed} failed`);
   return total.failed === 0;
@@ -58,8 +62,15 @@ async function runSuite(suite: Suite, folder: string, deadline: number): Promise
   return counts;
 }
 
+function said(folder: string): readonly string[] {
+  const file = logFileIn(folder);
+  return existsSync(file) ? failuresIn(readFileSync(file, "utf8")) : [];
+}
+
+const logFileIn = (folder: string): string => join(folder, "log");
+
 function contextOf(suite: Suite, folder: string): SuiteContext {
-  const logFile = join(folder, "log");
+  const logFile = logFileIn(folder);
   const log = (text: string) => {
     appendFileSync(logFile, text.endsWith("\n") ? text : `${text}\n`);
   };

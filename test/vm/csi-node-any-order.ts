@@ -84,6 +84,11 @@ const counts = new Map<string, number>();
 /** What the file on the first volume holds, once it was written. */
 let note: string | undefined;
 
+/** Growing may be refused in every state that came up. */
+function hasSeenAll(): boolean {
+  return ACTS.every((act) => act === "expand" || counts.has(`${act} OK`));
+}
+
 function draw(): Command {
   return {
     chain: oneOf(CHAINS),
@@ -234,16 +239,15 @@ console.log(`# seed ${SEED}, ${SECONDS} s`);
 await check("in any order: no answer lies, and no synced file is lost", async () => {
   await untilReady();
   const endMs = performance.now() + SECONDS * 1000;
-  for (let rounds = 1; performance.now() < endMs; rounds += 1) {
+  // A slow guest does few rounds: on until each kind of call has succeeded, or the test could not
+  // tell a lie. The suite's own limit ends it otherwise.
+  for (let rounds = 1; performance.now() < endMs || !hasSeenAll(); rounds += 1) {
     if (random.integer(10) === 0) sizeMiB += 16;
     await round();
     if (rounds % 10 === 0) console.log(`# ${rounds} rounds`);
   }
   const done = [...counts].map(([what, count]) => `${what} ${count}`);
   console.log(`# ${done.join(", ")}`);
-  for (const act of ACTS.slice(0, 4)) {
-    expectSame((counts.get(`${act} OK`) ?? 0) > 0, true, `${act} succeeded at least once`);
-  }
 });
 await check("in any order: undone, nothing is left", async () => {
   await undoAll();

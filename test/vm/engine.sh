@@ -43,6 +43,8 @@ start_engine() {
   return 1
 }
 
+last_words() { tail -n 20 $LOG; }
+
 engine_lives() { # Else says how it ended: status or signal, its last words and the kernel's.
   [ -f /run/engine.status ] || return 0
   local status
@@ -57,7 +59,7 @@ engine_lives() { # Else says how it ended: status or signal, its last words and 
 kill_engine() {
   engine_lives || return
   kill -KILL "$(cat /run/engine.pid)"
-  until [ -f /run/engine.status ]; do sleep 0.05; done
+  await [ -f /run/engine.status ] || return
   # Whatever it died of in between was not this kill.
   [ "$(cat /run/engine.status)" = 137 ] || engine_lives
 }

@@ -17,7 +17,6 @@ progress() { echo "# $*" >&3; }
 BLOCKS=4096 # of each load; a volume has 8,192
 
 PATIENCE=300
-last_words() { tail -n 20 $LOG; }
 
 attach_all() {
   local at

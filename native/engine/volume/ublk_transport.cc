@@ -11,6 +11,7 @@
 #include "engine/ublk/ublk_char_device.h"
 #include "engine/ublk/ublk_nodes.h"
 #include "engine/ublk/ublk_settle.h"
+#include "engine/ublk/ublk_unscanned.h"
 
 namespace weir {
 namespace {
@@ -122,6 +123,7 @@ Result<void> Serve(VolumeServer& server, UblkControl& control, const UblkDeviceI
                    bool recover) {
   auto channel = UblkCharDevice::Open(info.id, info.queue_depth, UblkControl::kDeadlineNs);
   if (!channel.ok()) return channel.error();
+  if (!recover) server.With([info](VolumeServer&) { LeaveUnscanned(info); });
   Fetch(server, info.id, MakeQueue(server, info, std::move(channel.value())));
   const auto live = recover ? control.EndRecovery(info.id) : control.Start(info.id);
   if (!live.ok()) return live;
