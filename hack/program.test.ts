@@ -30,7 +30,7 @@ test("what a program leaves running ends with it", async () => {
 test("a program that takes too long is ended with all it started", async () => {
   const file = join(folder, "hangs");
   const command = ["bash", "-c", `${leaveSleeper}; wait`];
-  const end = await runProgram({ command, timeoutMs: 300, output: { file } });
+  const end = await runProgram({ command, timeoutMs: 3_000, output: { file } });
   expect(end).toEqual({ exitCode: 1, timedOut: true });
   await expectSleeperGone(file);
 });

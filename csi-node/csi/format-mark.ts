@@ -16,7 +16,7 @@
 // A mark inside a filesystem is that filesystem's data: somebody made one on the whole device by
 // hand. Growing moves the end of a device, and only what is mounted or a block volume is grown.
 
-const BLOCK_BYTES = 4096;
+export const BLOCK_BYTES = 4096;
 const FREE_BYTES = 63 * BLOCK_BYTES;
 
 export const MARK = "weir: the first format of this volume has not ended, and nobody used it yet\n";

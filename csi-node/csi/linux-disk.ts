@@ -2,7 +2,7 @@
 // process. A device that hangs would take the threads of Node's pool one by one.
 import { WeirError } from "../../core/runtime/errors.ts";
 import type { Clock } from "../../core/runtime/ports.ts";
-import { endOfFilesystem, HEAD_BYTES, MARK, markOffset } from "./format-mark.ts";
+import { BLOCK_BYTES, endOfFilesystem, HEAD_BYTES, MARK, markOffset } from "./format-mark.ts";
 import type { DeviceContent, FilesystemType } from "./mounter.ts";
 import { programFault, runProgram, runToSuccess } from "./programs.ts";
 
@@ -12,7 +12,6 @@ const FORMAT_TIMEOUT_MS = 15 * MINUTE_MS;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-const BLOCK_BYTES = 4 * KIB;
 const BLKID_NOTHING = 2;
 const BLKID_AMBIVALENT = 8;
 

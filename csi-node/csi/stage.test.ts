@@ -4,6 +4,7 @@
 // engine and the fake node; what was done to devices and mounts is compared as a list.
 import { beforeEach, describe, expect, test } from "vitest";
 
+import { asVolumeUid } from "../../core/runtime/ids.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import { BLOCK, EXT4, GIB, NodeUnderTest, STAGING } from "./node-under-test.ts";
 import { mountOptions, mountStaged, stage, unstage } from "./stage.ts";
@@ -209,6 +210,20 @@ describe("unstage", () => {
     node.engine.setWaiting([{ name: "data", uid, fault }]);
     await expect(unstaged()).rejects.toMatchObject({ code: "engine-unavailable" });
     expect(await mounts()).toStrictEqual([STAGING]);
+    // Deleted, and yet its device hangs: an unmount would as well.
+    const deleted = { code: "not-found", message: "there is no volume of that name" };
+    node.engine.setWaiting([{ name: "data", uid, fault: deleted }]);
+    await expect(unstaged()).rejects.toMatchObject({ code: "engine-unavailable" });
+    expect(await mounts()).toStrictEqual([STAGING]);
+  });
+
+  test("of a volume that was deleted while its node was away asks the engine", async () => {
+    const fault = { code: "not-found", message: "there is no volume of that name" };
+    node.engine.setWaiting([{ name: "data", uid: asVolumeUid("5".repeat(32)), fault }]);
+    await unstaged();
+    expect(node.engine.callsOf("detach")).toBe(1);
+    node.engine.fail("detach", new WeirError("in-use", "its device still waits here"));
+    await expect(unstaged()).rejects.toMatchObject({ code: "in-use" });
   });
 
   test("shows why the engine could not upload everything", async () => {

@@ -183,7 +183,7 @@ export async function unstage(
 ): Promise<void> {
   const { mounter, engine } = parts;
   const { volumeId, stagingPath } = options;
-  const devicePath = await whereServed(engine, volumeId, signal);
+  const devicePath = await whereServed(parts, options, signal);
   const device = devicePath === undefined ? undefined : await mounter.device(devicePath);
   // A refused unstage must leave the volume staged: a publish may follow.
   if (devicePath !== undefined && device !== undefined) {
@@ -202,14 +202,19 @@ export async function unmountAll(mounter: Mounter, path: string): Promise<void> 
 }
 
 async function whereServed(
-  engine: EngineApi,
-  volumeId: string,
+  { engine, mounter }: NodeParts,
+  { volumeId, stagingPath }: { readonly volumeId: string; readonly stagingPath: string },
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const { volumes, waiting } = await engine.status({ signal });
   const late = waiting.find(({ name }) => name === volumeId);
   // Its device hangs until it is taken up, and an unmount with it; a fenced one has ended.
-  if (late !== undefined && late.fault.code !== "fenced") throw notTakenUp(late.fault);
+  if (late !== undefined && late.fault.code !== "fenced") {
+    // Deleted while this node was away: the engine knows whether a device waits for it.
+    const isDeleted = late.fault.code === "not-found";
+    const mounts = await mountsAt(mounter, stagingPath);
+    if (!isDeleted || mounts.length > 0) throw notTakenUp(late.fault);
+  }
   const served = volumes.find(({ name }) => name === volumeId);
   return served?.transport?.kind === "ublk" ? served.transport.devicePath : undefined;
 }

@@ -18,7 +18,7 @@ const recordSchema = z.object({
   bootId: z.string().default(""),
   transport: z.discriminatedUnion("kind", [
     z.object({ kind: z.literal("nbd"), socketPath: z.string() }),
-    /** deviceId null: the kernel chooses. */
+    /** deviceId null: there was no device yet. */
     z.object({
       kind: z.literal("ublk"),
       depth: z.number().int(),
@@ -92,4 +92,24 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Of a volume that could not be taken up: throws unless it is lost to this node, as another one
+ * owns it by now, or it was deleted and nobody's requests wait here.
+ */
+export function refuseUnlessLost(
+  { name, bootId, transport }: AttachRecord,
+  now: { readonly fault: WeirError; readonly bootId: string },
+): void {
+  if (now.fault.code === "fenced") return;
+  if (now.fault.code !== "not-found") throw now.fault;
+  const isWaitedFor = transport.kind === "ublk" && bootId === now.bootId;
+  if (!isWaitedFor) return;
+  throw new WeirError(
+    "in-use",
+    "the volume was deleted, but its device still waits here: detach it with --force, and what " +
+      "waits ends in errors",
+    { details: { name } },
+  );
 }

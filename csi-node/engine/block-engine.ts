@@ -125,11 +125,6 @@ export interface CheckpointCapture {
   }[];
 }
 
-/** What a ublk device became: /dev/ublkb<id>. */
-export interface UblkDevice {
-  readonly id: number;
-}
-
 export interface BlockVolume {
   readonly opened: VolumeStats;
   /** null: everything is in a batch already. Batches are committed in the order they were taken. */
@@ -151,14 +146,14 @@ export interface BlockVolume {
   listenNbd(options: { readonly socketPath: string; readonly exportName: string }): Promise<void>;
   closeNbd(): Promise<void>;
   /**
-   * Makes device `id`. `recover`: takes over the one that a former process of this node left,
-   * whatever it had come to; its users go on.
+   * Makes device `id`: /dev/ublkb<id>. `recover`: takes over the one that a former process of this
+   * node left, whatever it had come to; its users go on.
    */
   startUblk(options: {
     readonly id: number;
     readonly depth: number;
     readonly recover: boolean;
-  }): Promise<UblkDevice>;
+  }): Promise<void>;
   /** Deletes the device. */
   stopUblk(): Promise<void>;
   /** Tells the kernel the volume's present size. */

@@ -25,7 +25,7 @@ import type {
   TransportRequest,
 } from "../control/engine-api.ts";
 import { DeviceNumbers } from "./device-numbers.ts";
-import { AttachRecords, type AttachRecord } from "./attach-records.ts";
+import { AttachRecords, refuseUnlessLost, type AttachRecord } from "./attach-records.ts";
 import type { BlockEngine } from "./block-engine.ts";
 import { ChangeGate } from "./change-gate.ts";
 import { volumePolicySchema, type EngineConfig, type VolumePolicy } from "./config.ts";
@@ -195,14 +195,17 @@ export class EngineHost implements EngineApi {
     }
   }
 
-  /** A fenced volume's users must not wait for ever: their device ends in EIO (I4). */
+  /** Users of what is not taken up again must not wait for ever: their device ends in EIO (I4). */
   async #abandonDevice({ name, bootId, transport }: AttachRecord): Promise<void> {
     if (transport.kind !== "ublk" || transport.deviceId === null) return;
     if (bootId !== this.#options.bootId) return;
     try {
       await this.#options.engine.abandonUblk(transport.deviceId);
     } catch (cause) {
-      this.#options.log.error({ volume: name, err: cause }, "the fenced device could not be ended");
+      this.#options.log.error(
+        { volume: name, err: cause },
+        "the device that nobody takes up could not be ended",
+      );
     }
   }
 
@@ -326,8 +329,8 @@ export class EngineHost implements EngineApi {
   }
 
   /**
-   * Detaches what was never taken up again. Unless forced, only a volume that another node owns by
-   * now is let go of: any other may have dirty data in its journal here.
+   * Detaches what was never taken up again. Unless forced, only a volume that is lost to this node
+   * is let go of: any other may have dirty data in its journal here.
    */
   async #forget(options: { name: string; force: boolean }): Promise<void> {
     const { name, force } = options;
@@ -335,7 +338,9 @@ export class EngineHost implements EngineApi {
     if (waiting === undefined)
       throw new WeirError("not-found", "the volume is not attached here", { details: { name } });
     const { record, fault } = waiting;
-    if (!force && fault.code !== "fenced") throw fault;
+    if (!force) refuseUnlessLost(record, { fault, bootId: this.#options.bootId });
+    // Nobody will take it up. That of a fenced one has ended, and its number may be another's.
+    if (fault.code !== "fenced") await this.#abandonDevice(record);
     await this.#records.remove(record.uid);
     this.#waiting.delete(record.uid);
   }

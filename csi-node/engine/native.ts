@@ -15,7 +15,6 @@ import type {
   Batch,
   FrameWanted,
   JournalIdentity,
-  UblkDevice,
   VolumeBase,
   VolumeEvents,
   VolumeOpenOptions,
@@ -294,7 +293,7 @@ export class NativeEngine implements BlockEngine, HandoffEngine {
         on<void>((call) => handle.listenNbd(call, volume, options.socketPath, options.exportName)),
       closeNbd: () => on<void>((call) => handle.closeNbd(call, volume)),
       startUblk: (options) =>
-        on<UblkDevice>((call) =>
+        on<void>((call) =>
           handle.startUblk(call, volume, options.id, options.depth, options.recover),
         ),
       stopUblk: () => on<void>((call) => handle.stopUblk(call, volume)),

@@ -67,22 +67,18 @@ void EngineWrap::WithControl(const Napi::CallbackInfo& info,
   });
 }
 
-// (call, volume, id, depth, recover) -> {id}
+// (call, volume, id, depth, recover)
 void EngineWrap::StartUblk(const Napi::CallbackInfo& info) {
   const UblkStart start{.id = info[2].As<Napi::Number>().Int32Value(),
                         .depth = static_cast<uint16_t>(ToU64(info[3])),
                         .recover = info[4].ToBoolean()};
   WithControl(info, [this, call = CallOf(info), start](VolumeServer& server, UblkControl& control) {
-    const Result<uint32_t> id = weir::StartUblk(server, control, start);
-    if (!id.ok()) {
-      Refuse(call, id.error());
-      return;
+    const Result<void> started = weir::StartUblk(server, control, start);
+    if (started.ok()) {
+      Done(call);
+    } else {
+      Refuse(call, started.error());
     }
-    Done(call, [number = id.value()](Napi::Env env) -> Napi::Value {
-      Napi::Object device = Napi::Object::New(env);
-      device.Set("id", FromU64(env, number));
-      return device;
-    });
   });
 }
 

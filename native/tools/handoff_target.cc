@@ -114,7 +114,7 @@ class Engine {
         const weir::UblkStart start{.id = options_.recover ? static_cast<int32_t>(i) : -1,
                                     .depth = options_.depth,
                                     .recover = options_.recover};
-        (void)Must(weir::StartUblk(*servers_[i], *control, start));
+        Must(weir::StartUblk(*servers_[i], *control, start));
       } else {
         weir::OnLoopOf(*servers_[i], [&](VolumeServer& at) {
           at.nbd = Must(weir::NbdServer::Listen(at.loop(), at.volume(), NbdOf(i)));

@@ -4,7 +4,7 @@
 import { rmSync } from "node:fs";
 import { beforeAll, expect, test } from "vitest";
 
-import { createVolume } from "../../core/log/volumes.ts";
+import { createVolume, deleteVolume } from "../../core/log/volumes.ts";
 import { realClock, realRandom } from "../../core/runtime/real-ports.ts";
 import { MemoryStore } from "../../core/store/memory-store.ts";
 import { outputOf } from "../../hack/program.ts";
@@ -58,6 +58,7 @@ test("the engine that attached later wins; the former one is fenced and answers 
 
 test("a node that returns takes up what is still its own, and only that", async () => {
   expectLog(/attached the volume while this node was away/u);
+  expectLog(/the volume does not exist in the bucket/u);
   await using store = new MemoryStore({ clock: realClock });
   const context = {
     store,
@@ -67,12 +68,15 @@ test("a node that returns takes up what is still its own, and only that", async 
   };
   await createVolume({ ...context, name: "kept", sizeBytes: 64 * 1024 * 1024 });
   await createVolume({ ...context, name: "moved", sizeBytes: 64 * 1024 * 1024 });
+  const gone = await createVolume({ ...context, name: "deleted", sizeBytes: 1024 * 1024 });
   const folder = makeNodeFolder();
   {
     await using lost = openNode({ store, folder, nodeName: "a" });
     await lost.attach("kept");
     await lost.attach("moved");
+    await lost.attach("deleted");
   }
+  await deleteVolume({ ...context, uid: gone.uid, writer: "controller" });
   await using other = openNode({ store, nodeName: "b" });
   const now = await other.attach("moved", { maxDirtyAgeMs: 10 });
   await using returned = openNode({ store, folder, nodeName: "a" });
@@ -81,6 +85,7 @@ test("a node that returns takes up what is still its own, and only that", async 
   expect(status.volumes.map(({ name }) => name)).toEqual(["kept"]);
   expect(status.waiting.map(({ name, fault }) => [name, fault.code])).toEqual([
     ["moved", "fenced"],
+    ["deleted", "not-found"],
   ]);
   // The new owner was not disturbed.
   await write(now.uri, 0);
@@ -88,6 +93,7 @@ test("a node that returns takes up what is still its own, and only that", async 
   expect((await other.host.status()).volumes[0]?.fault).toBeUndefined();
   // Nothing of it is left to detach, and a wish is no guess: asked for, it attaches again.
   await returned.detach("moved");
+  await returned.detach("deleted");
   expect((await returned.host.status()).waiting).toEqual([]);
   rmSync(folder, { recursive: true, force: true });
 }, 120_000);

@@ -134,7 +134,7 @@ Result<void> Serve(VolumeServer& server, UblkControl& control, const UblkDeviceI
 
 }  // namespace
 
-Result<uint32_t> StartUblk(VolumeServer& server, UblkControl& control, const UblkStart& start) {
+Result<void> StartUblk(VolumeServer& server, UblkControl& control, const UblkStart& start) {
   bool serving = false;
   OnLoop(server, [&](VolumeServer& at) { serving = at.ublk != nullptr; });
   if (serving) return Error{EEXIST, "the volume is served over ublk already"};
@@ -152,7 +152,7 @@ Result<uint32_t> StartUblk(VolumeServer& server, UblkControl& control, const Ubl
     const auto size = control.GetSizeBytes(info.value().id);
     if (size.ok() && size.value() < SizeOf(server)) (void)ResizeUblk(server, control);
   }
-  return info.value().id;
+  return {};
 }
 
 Result<void> StopUblk(VolumeServer& server, UblkControl& control) {

@@ -20,8 +20,8 @@ struct UblkStart {
   bool recover = false;  // take over device `id`; if it is gone or dead, make it anew
 };
 
-// Returns the device's number; /dev/ublkb<number> is there then.
-Result<uint32_t> StartUblk(VolumeServer& server, UblkControl& control, const UblkStart& start);
+// /dev/ublkb<number> is there when it returns.
+Result<void> StartUblk(VolumeServer& server, UblkControl& control, const UblkStart& start);
 // Ends all I/O and removes the device. A volume without one is fine.
 Result<void> StopUblk(VolumeServer& server, UblkControl& control);
 // Tells the kernel the volume's present size. ENOTSUP before Linux 6.16.

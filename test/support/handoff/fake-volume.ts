@@ -7,7 +7,6 @@ import type {
   BatchOptions,
   BlockVolume,
   CheckpointCapture,
-  UblkDevice,
   VolumeBase,
   VolumeEvents,
   VolumeOpenOptions,
@@ -142,10 +141,7 @@ export class FakeVolume implements BlockVolume, DeviceServer {
     this.#sizeBytes = sizeBytes;
   }
 
-  async startUblk(options: {
-    readonly id: number;
-    readonly recover: boolean;
-  }): Promise<UblkDevice> {
+  async startUblk(options: { readonly id: number; readonly recover: boolean }): Promise<void> {
     await this.process.turn();
     const { machine } = this.#parts;
     const device = options.recover
@@ -155,7 +151,6 @@ export class FakeVolume implements BlockVolume, DeviceServer {
       throw new WeirError("transport-unavailable", "the device is served by another process");
     }
     this.serveDevice(device);
-    return { id: device.id };
   }
 
   async stopUblk(): Promise<void> {
