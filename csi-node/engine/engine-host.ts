@@ -148,13 +148,15 @@ export class EngineHost implements EngineApi {
   }
 
   /**
-   * Another engine had all volumes and is dead: forgets what is known of them and takes them up as
-   * after a crash. Resolves when that has begun. REQUIRES a closed gate.
+   * Another engine had these volumes and is dead: forgets what is known of them and takes them up
+   * as after a crash. Resolves when that has begun. REQUIRES a closed gate.
    */
-  async startOver(): Promise<void> {
-    const stale = this.attached;
-    for (const { session } of stale) await session.close({ drained: false });
-    this.#attached.clear();
+  async startOver(uids: readonly string[]): Promise<void> {
+    const stale = this.attached.filter(({ session }) => uids.includes(session.uid));
+    for (const { session } of stale) {
+      await session.close({ drained: false });
+      this.#attached.delete(session.uid);
+    }
     const { signal } = this.#stop;
     for (const { record } of stale) {
       void this.#alone(record.name, () => this.#takeUp(record, { signal }));

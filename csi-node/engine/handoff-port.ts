@@ -74,7 +74,7 @@ interface WindowOptions {
   readonly generation: number;
   /** What creating `<owners>/<generation + 1>` writes into it; JSON. */
   readonly identity: string;
-  /** From the call; when it is over, the side that may take everything does. */
+  /** From the call and from each batch; when it is over, the side that may take everything does. */
   readonly deadlineMs: number;
 }
 
@@ -89,8 +89,11 @@ export type GiveOutcome =
       readonly generation: number;
       readonly devices: readonly DeviceStall[];
     }
-  /** The successor owns everything by its file, but it is gone or hangs. */
-  | { readonly kind: "lost"; readonly reason: string };
+  /**
+   * The successor owns everything by its file, but it is gone or hangs. What it never had is still
+   * served here; the volumes of `uids` are closed.
+   */
+  | { readonly kind: "lost"; readonly reason: string; readonly uids: readonly string[] };
 
 export type TakeOutcome =
   | {
@@ -116,9 +119,13 @@ export interface HandoffEngine {
    * writes wait when it is full. It is let go with `held` false, or by giveAll.
    */
   holdJournal(volume: BlockVolume, held: boolean): Promise<void>;
-  /** The predecessor's window. It sends nothing before takeAll's first message came. */
+  /**
+   * The predecessor's window. It sends nothing before takeAll's first message came. `inBatches`: a
+   * few volumes at a time, each of which waits for its own batch only.
+   */
   giveAll(
     options: WindowOptions & {
+      readonly inBatches: boolean;
       readonly volumes: readonly { readonly uid: string; readonly volume: BlockVolume }[];
     },
   ): Promise<GiveOutcome>;

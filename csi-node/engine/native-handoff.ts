@@ -61,6 +61,7 @@ interface NativeGiven {
   readonly reason: string;
   readonly generation: number;
   readonly devices: readonly DeviceStall[];
+  readonly lost: readonly string[];
 }
 
 interface NativeTaken {
@@ -137,12 +138,13 @@ export class NativeHandoff implements HandoffEngine {
   async giveAll(options: WindowOptions): Promise<GiveOutcome> {
     const { handle, call, numberOf } = this.#options;
     const volumes = options.volumes.map(({ uid, volume }) => ({ uid, volume: numberOf(volume) }));
+    const window = { ...windowOf(options), inBatches: options.inBatches };
     const outcome = await call<NativeGiven>((number) =>
-      handle.giveAll(number, this.#numberOf(options.socket), windowOf(options), volumes),
+      handle.giveAll(number, this.#numberOf(options.socket), window, volumes),
     );
-    const { reason, generation, devices } = outcome;
+    const { reason, generation, devices, lost } = outcome;
     if (outcome.kind === "given") return { kind: "given", devices };
-    if (outcome.kind === "lost") return { kind: "lost", reason };
+    if (outcome.kind === "lost") return { kind: "lost", reason, uids: lost };
     return { kind: "kept", reason, generation, devices };
   }
 
@@ -216,7 +218,7 @@ export class NativeHandoff implements HandoffEngine {
   }
 }
 
-function windowOf(options: Omit<WindowOptions, "volumes">): object {
+function windowOf(options: Omit<WindowOptions, "volumes" | "inBatches">): object {
   const { owners, generation, identity, deadlineMs } = options;
   return { owners, generation, identity, deadlineMs };
 }

@@ -116,6 +116,7 @@ export class EngineHandover implements PredecessorHost, SuccessorHost {
   async give(options: {
     readonly socket: HandoffSocket;
     readonly generation: number;
+    readonly inBatches: boolean;
   }): Promise<GiveOutcome> {
     const { engine } = this.#options;
     const offered = this.#calm;
@@ -127,7 +128,9 @@ export class EngineHandover implements PredecessorHost, SuccessorHost {
     for (const { session } of offered) session.answers.hold();
     const outcome = await engine.giveAll({ ...options, ...this.#owning(), deadlineMs, volumes });
     for (const { session } of offered) {
-      session.answers.letGo(outcome.kind === "kept" ? "kept" : "gone");
+      const isGone =
+        outcome.kind === "given" || (outcome.kind === "lost" && outcome.uids.includes(session.uid));
+      session.answers.letGo(isGone ? "gone" : "kept");
     }
     return outcome;
   }
@@ -138,9 +141,9 @@ export class EngineHandover implements PredecessorHost, SuccessorHost {
     await this.#options.onRelease?.();
   }
 
-  async startOver(): Promise<void> {
-    this.#calm = [];
-    await this.#options.host.startOver();
+  async startOver(uids: readonly string[]): Promise<void> {
+    this.#calm = this.#calm.filter(({ session }) => !uids.includes(session.uid));
+    await this.#options.host.startOver(uids);
   }
 
   async load(

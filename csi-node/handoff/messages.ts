@@ -18,7 +18,10 @@ export const VERSION_MAX = 2;
 export const VERSION_WITH_PROGRESS = 2;
 
 /** What both sides must be able to do. The window's own messages are the engine's (native). */
-export const CAPABILITIES: readonly string[] = ["window-1"];
+const REQUIRED: readonly string[] = ["window-1"];
+/** A successor that takes volumes batch after batch; another one gets all of them at once. */
+export const IN_BATCHES = "window-batches";
+export const CAPABILITIES: readonly string[] = [...REQUIRED, IN_BATCHES];
 
 const count = z.int().min(0);
 const hex32 = z.string().regex(/^[0-9a-f]{32}$/u);
@@ -135,7 +138,7 @@ export function negotiate(theirs: { readonly min: number; readonly max: number }
 
 /** A capability that we need and they lack. */
 export function missingCapability(theirs: readonly string[]): string | undefined {
-  return CAPABILITIES.find((capability) => !theirs.includes(capability));
+  return REQUIRED.find((capability) => !theirs.includes(capability));
 }
 
 /** The list of volumes in as many messages as it takes; one with nothing when there are none. */

@@ -3,7 +3,8 @@
 //
 // Invariants: the volumes are served here (`isOwner`) in every state but `given` on; the way back
 // to `serving` is open until the window answers `given` or `lost`; from there it leads over a
-// generation of its own, which only one process can create. Every state but the two homes
+// generation of its own, which only one process can create. What a `lost` window never passed is
+// served here all the time. Every state but the two homes
 // (`serving`, `idle`) is entered with a deadline.
 import { VERSION } from "../../core/runtime/version.ts";
 import type { GiveOutcome } from "../engine/handoff-port.ts";
@@ -11,6 +12,7 @@ import { DEADLINES_MS, WARMING_RENEWALS_MAX } from "./deadlines.ts";
 import {
   CAPABILITIES,
   type Hello,
+  IN_BATCHES,
   type Message,
   missingCapability,
   negotiate,
@@ -22,6 +24,8 @@ import {
 interface Talk {
   readonly version: number;
   readonly dryRun: boolean;
+  /** The successor takes volumes batch after batch. */
+  readonly inBatches: boolean;
 }
 
 /** How the socket ended while the engine had it. */
@@ -58,7 +62,7 @@ export type PredecessorState =
       readonly polite: boolean;
     }
   /** The successor owned everything and is gone: whoever creates the next generation recovers. */
-  | { readonly name: "reclaiming"; readonly generation: number }
+  | { readonly name: "reclaiming"; readonly generation: number; readonly reason: string }
   /** Home: another process serves. Waits for SIGTERM. */
   | { readonly name: "idle" };
 
@@ -88,9 +92,9 @@ export type PredecessorAction =
   /** Ends the calm: uploads, checkpoints and control calls go on. */
   | { readonly do: "resume" }
   | { readonly do: "send-orders" }
-  | { readonly do: "give"; readonly generation: number }
+  | { readonly do: "give"; readonly generation: number; readonly inBatches: boolean }
   | { readonly do: "release" }
-  /** Kill the successor, create `generation`, recover. */
+  /** Kill the successor, create `generation`, recover what it had. */
   | { readonly do: "reclaim"; readonly generation: number }
   | { readonly do: "close" }
   | { readonly do: "report"; readonly outcome: Outcome; readonly reason?: string }
@@ -101,6 +105,9 @@ export interface PredecessorStep {
   readonly state: PredecessorState;
   readonly actions: readonly PredecessorAction[];
 }
+
+const SUCCESSOR_DIED = "the successor died after it took over";
+const SUCCESSOR_HANGS = "the successor took over and did not go on in time";
 
 export function isOwner(state: PredecessorState): boolean {
   return ["serving", "greeting", "settling", "warming", "window"].includes(state.name);
@@ -150,8 +157,10 @@ function inGreeting(state: In<"greeting">, event: PredecessorEvent): Predecessor
       return back(state, { outcome: "kept", reason, first: [send(refuse)] });
     }
     const ack = { version, build: VERSION, capabilities: [...CAPABILITIES], generation };
+    const { capabilities, dryRun } = message;
+    const talk = { version, dryRun, inBatches: capabilities.includes(IN_BATCHES) };
     return {
-      state: { name: "settling", generation, talk: { version, dryRun: message.dryRun } },
+      state: { name: "settling", generation, talk },
       actions: [arm("settling"), send({ kind: "hello-ack", ...ack }), { do: "calm" }],
     };
   }
@@ -204,7 +213,7 @@ function inWarming(state: In<"warming">, event: PredecessorEvent): PredecessorSt
       actions: [
         arm("windowAnswer"),
         send({ kind: "freeze", generation, deadlineMs }),
-        { do: "give", generation },
+        { do: "give", generation, inBatches: talk.inBatches },
       ],
     };
   }
@@ -226,7 +235,7 @@ function inWindow(state: In<"window">, event: PredecessorEvent): PredecessorStep
   switch (outcome.kind) {
     case "given":
       if (state.cut === "peer-alive") return release("given", false);
-      if (state.cut === "peer-dead") return reclaim(generation);
+      if (state.cut === "peer-dead") return reclaim(generation, SUCCESSOR_DIED);
       if (state.said) return release("given", true);
       return { state: { name: "given", generation }, actions: [arm("given")] };
     case "kept":
@@ -234,7 +243,7 @@ function inWindow(state: In<"window">, event: PredecessorEvent): PredecessorStep
     case "lost":
       break;
   }
-  return reclaim(generation);
+  return reclaim(generation, outcome.reason);
 }
 
 /** The successor serves all devices, so a cut alone is no reason to touch them again. */
@@ -242,8 +251,8 @@ function inGiven(state: In<"given">, event: PredecessorEvent): PredecessorStep {
   const { generation } = state;
   if (event.kind === "message" && event.message.kind === "serving") return release("given", true);
   if (event.kind === "closed")
-    return event.peerAlive ? release("given", false) : reclaim(generation);
-  if (event.kind === "deadline") return reclaim(generation);
+    return event.peerAlive ? release("given", false) : reclaim(generation, SUCCESSOR_DIED);
+  if (event.kind === "deadline") return reclaim(generation, SUCCESSOR_HANGS);
   return stay(state);
 }
 
@@ -271,7 +280,7 @@ function inReclaiming(state: In<"reclaiming">, event: PredecessorEvent): Predece
         { do: "disarm" },
         { do: "close" },
         { do: "resume" },
-        { do: "report", outcome: "recovered", reason: "the successor died after it took over" },
+        { do: "report", outcome: "recovered", reason: state.reason },
       ],
     };
   }
@@ -342,9 +351,9 @@ function release(outcome: "given" | "lost", polite: boolean): PredecessorStep {
   };
 }
 
-function reclaim(generation: number): PredecessorStep {
+function reclaim(generation: number, reason: string): PredecessorStep {
   return {
-    state: { name: "reclaiming", generation },
+    state: { name: "reclaiming", generation, reason },
     actions: [arm("reclaiming"), { do: "reclaim", generation: generation + 2 }],
   };
 }

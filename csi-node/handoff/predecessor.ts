@@ -31,14 +31,17 @@ export interface PredecessorHost {
   pressure(signal: AbortSignal): Promise<string>;
   /** Ends the calm, also one that is still coming. */
   resume(): void;
-  give(options: {
-    readonly socket: HandoffSocket;
-    readonly generation: number;
-  }): Promise<GiveOutcome>;
+  give(options: GiveOptions): Promise<GiveOutcome>;
   /** Closes everything: another engine serves. */
   release(): Promise<void>;
-  /** Forgets its volumes and recovers them as after a crash; resolves when that has begun. */
-  startOver(): Promise<void>;
+  /** Forgets these volumes and recovers them as after a crash; resolves when that has begun. */
+  startOver(uids: readonly string[]): Promise<void>;
+}
+
+interface GiveOptions {
+  readonly socket: HandoffSocket;
+  readonly generation: number;
+  readonly inBatches: boolean;
 }
 
 export interface PredecessorOptions {
@@ -59,6 +62,8 @@ export class HandoffPredecessor {
   #talk: Talk | undefined;
   #orders: readonly WarmOrder[] = [];
   #devices: readonly DeviceStall[] = [];
+  /** What the successor has, or had. */
+  #passed: readonly string[] = [];
   #generation: number;
   #calm: AbortController | undefined;
   #homecoming = Promise.withResolvers<void>();
@@ -142,7 +147,7 @@ export class HandoffPredecessor {
         for (const page of warmPages(this.#orders)) this.#talk?.send(page);
         return;
       case "give":
-        return void this.#give(action.generation);
+        return void this.#give(action);
       case "release":
         return void this.#release();
       case "reclaim":
@@ -173,22 +178,24 @@ export class HandoffPredecessor {
     if (reason !== undefined) this.#machine.post({ kind: "pressure", reason });
   }
 
-  async #give(generation: number): Promise<void> {
+  async #give(options: Omit<GiveOptions, "socket">): Promise<void> {
     const talk = this.#talk;
     if (talk === undefined) return;
-    const outcome = await this.#giveAll(talk.socket, generation);
+    const { generation, inBatches } = options;
+    const outcome = await this.#giveAll({ socket: talk.socket, generation, inBatches });
     if (outcome.kind !== "lost") this.#devices = outcome.devices;
+    this.#passed = outcome.kind === "lost" ? outcome.uids : this.#orders.map(({ uid }) => uid);
     this.#machine.post({ kind: "gave", outcome });
   }
 
-  async #giveAll(socket: HandoffSocket, generation: number): Promise<GiveOutcome> {
+  async #giveAll(options: GiveOptions): Promise<GiveOutcome> {
     const { host, onDie } = this.#options;
     try {
-      return await host.give({ socket, generation });
+      return await host.give(options);
     } catch (cause) {
       // The port answers with outcomes; a rejection leaves open who has the devices.
       onDie(new WeirError("internal", `the window failed: ${messageOf(cause)}`, { cause }));
-      return { kind: "lost", reason: messageOf(cause) };
+      return { kind: "lost", reason: messageOf(cause), uids: [] };
     }
   }
 
@@ -212,7 +219,7 @@ export class HandoffPredecessor {
         this.#machine.post({ kind: "overtaken" });
         return;
       }
-      await host.startOver();
+      await host.startOver(this.#passed);
       this.#machine.post({ kind: "reclaimed", generation });
     } catch (cause) {
       onDie(new WeirError("internal", messageOf(cause), { cause }));

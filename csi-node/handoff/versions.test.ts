@@ -138,6 +138,9 @@ async function takeFrom(
   return { result, loaded };
 }
 
+/** Of the last window: a volume after the other, to a successor that can. */
+let gaveInBatches: boolean | undefined;
+
 /** Gives to a scripted successor; how that ended. */
 async function giveTo(peer: ScriptedPeer, hello: Json): Promise<HandoffReport> {
   const orders = goldenPages.flatMap((page) => {
@@ -148,7 +151,10 @@ async function giveTo(peer: ScriptedPeer, hello: Json): Promise<HandoffReport> {
     calm: async () => orders,
     pressure: (signal) => clock.sleep(1e9, signal).then(() => "late"),
     resume: () => undefined,
-    give: async () => ({ kind: "given", devices: [] }),
+    give: async ({ inBatches }) => {
+      gaveInBatches = inBatches;
+      return { kind: "given", devices: [] };
+    },
     release: async () => undefined,
     startOver: async () => undefined,
   };
@@ -183,6 +189,7 @@ test("an engine of version 1 takes over from us", async () => {
   expect(report).toMatchObject({ outcome: "given", peerBuild: "0.1.0" });
   expect(peer.kinds).toEqual(["hello-ack", "warm", "freeze", "done"]);
   expect(peer.heard[0]).toMatchObject({ version: 1 });
+  expect(gaveInBatches).toBe(false);
 });
 
 test("a newer engine takes over from us with what both know", async () => {
@@ -197,8 +204,9 @@ test("a newer engine takes over from us with what both know", async () => {
     },
   });
   const hello = { ...goldenMessage("successor", "hello"), min: 2, max: 3, keeper: true };
-  const report = await giveTo(peer, { ...hello, capabilities: ["window-1", "batch-io"] });
+  const report = await giveTo(peer, { ...hello, capabilities: ["window-1", "window-batches"] });
   expect(report).toMatchObject({ outcome: "given" });
+  expect(gaveInBatches).toBe(true);
   expect(peer.heard[0]).toMatchObject({ kind: "hello-ack", version: 2 });
 });
 

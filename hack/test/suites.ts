@@ -111,7 +111,7 @@ export const suites: readonly Suite[] = [
       area: "handoff",
       name: "eight devices",
       script: "test/vm/handoff-devices.sh",
-      settings: "HANDOFFS=4 DEVICES=8 CELLS=no",
+      settings: "HANDOFFS=4 DEVICES=8 CELLS=pieces",
       kernel,
       memoryMiB: 6144,
     }),

@@ -41,6 +41,7 @@ WindowOptions ToWindow(const Napi::Object& from, HandoffSocket& socket) {
   options.generation = ToU64(from.Get("generation"));
   options.identity = ToText(from.Get("identity"));
   options.deadline_ns = ToU64(from.Get("deadlineMs")) * 1'000'000;
+  options.batch = from.Get("inBatches").ToBoolean() ? BatchOfThisMachine() : 0;
   return options;
 }
 
@@ -182,7 +183,7 @@ std::optional<EngineWrap::Window> EngineWrap::BeginWindow(const Napi::CallbackIn
   return window;
 }
 
-// (call, socket, {owners, generation, identity, deadlineMs}, [{uid, volume}]) -> GiveOutcome
+// (call, socket, options as above and inBatches, [{uid, volume}]) -> GiveOutcome
 void EngineWrap::GiveAll(const Napi::CallbackInfo& info) {
   auto window = BeginWindow(info);
   if (!window) return;
@@ -203,6 +204,11 @@ void EngineWrap::GiveAll(const Napi::CallbackInfo& info) {
       object.Set("reason", outcome->reason);
       object.Set("generation", FromU64(env, outcome->generation));
       object.Set("devices", FromStalls(env, outcome->devices));
+      Napi::Array lost = Napi::Array::New(env, outcome->lost.size());
+      for (size_t i = 0; i < outcome->lost.size(); ++i) {
+        lost.Set(static_cast<uint32_t>(i), ToHex(outcome->lost[i]));
+      }
+      object.Set("lost", lost);
       return object;
     });
   });

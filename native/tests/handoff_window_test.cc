@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -28,6 +29,13 @@ constexpr int kRefused = 11;
 constexpr int kGiven = 12;
 constexpr int kKept = 13;
 constexpr int kLost = 14;
+constexpr int kBroken = 15;
+
+int CodeOf(const TakeOutcome& taken) {
+  return taken.kind == TakeOutcome::Kind::kTaken     ? kTaken
+         : taken.kind == TakeOutcome::Kind::kRefused ? kRefused
+                                                     : kBroken;
+}
 
 enum class Fault { kKill, kStop, kCut };
 
@@ -35,13 +43,42 @@ const char* NameOf(Fault fault) {
   return fault == Fault::kKill ? "kill" : fault == Fault::kStop ? "stop" : "cut";
 }
 
-// Strikes this process, or its socket, once at `step`.
-std::function<void(const char*)> StrikeAt(const std::string& step, Fault fault,
-                                          HandoffSocket& socket) {
-  // A step of every volume comes more than once.
-  const auto struck = std::make_shared<std::atomic<bool>>(false);
-  return [step, fault, &socket, struck](const char* now) {
-    if (step != now || struck->exchange(true)) return;
+// Where a fault strikes: a step of every volume, or of every batch, comes more than once.
+struct Place {
+  std::string step;
+  int time = 1;
+};
+
+// Both volumes at once, or one after the other: then the second one's steps are another matter.
+struct Way {
+  size_t batch = 0;
+  std::vector<Place> successor;
+  std::vector<Place> predecessor;
+};
+
+std::vector<Way> Ways() {
+  return {
+      {.batch = 0,
+       .successor = {{"prepare"}, {"rested"}, {"follow"}, {"claim"}, {"serve"}, {"taken"}},
+       .predecessor = {{"rest"}, {"freeze"}, {"leave"}, {"send"}}},
+      {.batch = 1,
+       .successor = {{"prepare"},
+                     {"rested"},
+                     {"follow"},
+                     {"claim"},
+                     {"serve"},
+                     {"follow", 2},
+                     {"serve", 2},
+                     {"taken"}},
+       .predecessor = {
+           {"rest"}, {"freeze"}, {"leave"}, {"send"}, {"freeze", 2}, {"leave", 2}, {"send", 2}}}};
+}
+
+// Strikes this process, or its socket, once at `place`.
+std::function<void(const char*)> StrikeAt(const Place& place, Fault fault, HandoffSocket& socket) {
+  const auto times = std::make_shared<std::atomic<int>>(0);
+  return [place, fault, &socket, times](const char* now) {
+    if (place.step != now || times->fetch_add(1) + 1 != place.time) return;
     if (fault == Fault::kKill) ::kill(::getpid(), SIGKILL);
     if (fault == Fault::kStop) ::kill(::getpid(), SIGSTOP);
     if (fault == Fault::kCut) socket.Shutdown();
@@ -56,8 +93,12 @@ void ExpectRecovers(const HandoffScene& scene, uint64_t base) {
   HandoffScene::ExpectFilled(rigs, base + 1000);
 }
 
-TEST(HandoffWindow, GivesEveryVolumeAndTheNextTakesThemOn) {
+class HandoffWindowInBatches : public ::testing::TestWithParam<size_t> {};
+INSTANTIATE_TEST_SUITE_P(HandoffWindow, HandoffWindowInBatches, ::testing::Values(0, 1, 2, 8));
+
+TEST_P(HandoffWindowInBatches, GivesEveryVolumeAndTheNextTakesThemOn) {
   HandoffScene scene(3);
+  scene.batch = GetParam();
   auto [first, second] = HandoffSocket::Pair();
   Rigs old = scene.Open(false);
   HandoffScene::Fill(old, 100);
@@ -160,20 +201,29 @@ TEST(HandoffWindow, AJournalThatWasNotReadToItsEndIsNotTaken) {
   HandoffScene::Fill(old, 200);
 }
 
+// Whoever is in `lost` belongs to the other engine; all others serve on.
+void ExpectServesTheRest(const GiveOutcome& given, const Rigs& rigs, uint64_t base) {
+  EXPECT_FALSE(given.lost.empty());
+  for (size_t at = 0; at < rigs.size(); ++at) {
+    const bool lost = std::count(given.lost.begin(), given.lost.end(), HandoffScene::UidAt(at)) > 0;
+    EXPECT_EQ(rigs[at]->Write(0, Stamped(1, base)), lost ? -EIO : 0) << at;
+  }
+}
+
 // Everything that can befall the successor. Before its claim the predecessor serves on; after it
-// the predecessor knows that it must not, and recovery finds everything.
-void StrikeSuccessor(const std::string& step, Fault fault) {
-  SCOPED_TRACE(step + " " + NameOf(fault));
+// the predecessor knows what it must not touch, and recovery finds everything.
+void StrikeSuccessor(size_t batch, const Place& place, Fault fault) {
+  SCOPED_TRACE(place.step + std::to_string(place.time) + " " + NameOf(fault));
   HandoffScene scene(2);
+  scene.batch = batch;
   scene.deadline_ms = fault == Fault::kStop ? 400 : 10'000;
   auto [first, second] = HandoffSocket::Pair();
   OtherProcess other([&, &socket = *second, &mine = first] {
     mine.reset();
     const Rigs fresh = scene.Open(true);
     WindowOptions options = scene.Options(socket, "new");
-    options.at_step = StrikeAt(step, fault, socket);
-    const TakeOutcome taken = scene.Take(options, fresh);
-    return taken.kind == TakeOutcome::Kind::kTaken ? kTaken : kRefused;
+    options.at_step = StrikeAt(place, fault, socket);
+    return CodeOf(scene.Take(options, fresh));
   });
   second.reset();
   {
@@ -183,12 +233,17 @@ void StrikeSuccessor(const std::string& step, Fault fault) {
     other.Go();
     const GiveOutcome given = scene.Give(scene.Options(*first, "old"), old);
     // A successor that loses its socket in front of its claim races with the predecessor's.
-    const bool races = step == "claim" && fault == Fault::kCut;
-    const bool owned = races ? scene.Owner() == "new" : step == "serve" || step == "taken";
+    const bool claims = place.step == "claim" || (batch == 1 && place.step == "follow");
+    const bool races = claims && place.time == 1 && fault == Fault::kCut;
+    const bool after = place.step == "serve" || place.step == "taken" || place.time > 1;
+    const bool owned = races ? scene.Owner() == "new" : after;
+    // It was alone with a volume when it was cut off from the other one.
+    const bool broken = batch == 1 && place.time == 1 && place.step != "taken";
     if (owned) {
       EXPECT_EQ(given.kind, GiveOutcome::Kind::kLost) << given.reason;
       EXPECT_EQ(scene.Owner(), "new");
-      EXPECT_EQ(old[0]->Write(0, Stamped(1, 9)), -EIO);
+      EXPECT_EQ(given.lost.size(), broken ? 1U : 2U);
+      ExpectServesTheRest(given, old, 100);
     } else {
       EXPECT_EQ(given.kind, GiveOutcome::Kind::kKept) << given.reason;
       HandoffScene::ExpectFilled(old, 100);
@@ -211,7 +266,7 @@ void StrikeSuccessor(const std::string& step, Fault fault) {
         }
         break;
       case Fault::kCut:
-        EXPECT_EQ(other.Join(), owned ? kTaken : kRefused);
+        EXPECT_EQ(other.Join(), !owned ? kRefused : broken ? kBroken : kTaken);
         break;
     }
     if (!owned) HandoffScene::ExpectFilled(old, 100);
@@ -221,20 +276,24 @@ void StrikeSuccessor(const std::string& step, Fault fault) {
 
 TEST(HandoffWindow, TheSuccessorMayFailAtEveryStep) {
   int cells = 0;
-  for (const char* step : {"prepare", "rested", "follow", "claim", "serve", "taken"}) {
-    for (const Fault fault : {Fault::kKill, Fault::kStop, Fault::kCut}) {
-      StrikeSuccessor(step, fault);
-      ++cells;
+  for (const Way& way : Ways()) {
+    for (const Place& place : way.successor) {
+      for (const Fault fault : {Fault::kKill, Fault::kStop, Fault::kCut}) {
+        StrikeSuccessor(way.batch, place, fault);
+        ++cells;
+      }
     }
   }
   std::printf("cells of the grid: %d\n", cells);
-  EXPECT_EQ(cells, 18);
+  EXPECT_EQ(cells, 42);
 }
 
-// Everything that can befall the predecessor. The successor takes everything or nothing.
-void StrikePredecessor(const std::string& step, Fault fault) {
-  SCOPED_TRACE(step + " " + NameOf(fault));
+// Everything that can befall the predecessor. Before it claims the successor takes nothing; after
+// that it has what was sent, all of it or in pieces, and can not go back.
+void StrikePredecessor(size_t batch, const Place& place, Fault fault) {
+  SCOPED_TRACE(place.step + std::to_string(place.time) + " " + NameOf(fault));
   HandoffScene scene(2);
+  scene.batch = batch;
   scene.deadline_ms = fault == Fault::kStop ? 400 : 10'000;
   auto [first, second] = HandoffSocket::Pair();
   std::array<int, 2> ready{};
@@ -246,15 +305,19 @@ void StrikePredecessor(const std::string& step, Fault fault) {
     HandoffScene::Hold(old);
     EXPECT_EQ(::write(ready[1], "r", 1), 1);
     WindowOptions options = scene.Options(socket, "old");
-    options.at_step = StrikeAt(step, fault, socket);
+    options.at_step = StrikeAt(place, fault, socket);
     const GiveOutcome given = scene.Give(options, old);
     if (given.kind == GiveOutcome::Kind::kKept) {
       HandoffScene::ExpectFilled(old, 100);
       HandoffScene::Fill(old, 100);
       return kKept;
     }
+    if (given.kind == GiveOutcome::Kind::kLost) {
+      ExpectServesTheRest(given, old, 100);
+      return kLost;
+    }
     EXPECT_EQ(old[0]->Write(0, Stamped(1, 9)), -EIO);
-    return given.kind == GiveOutcome::Kind::kGiven ? kGiven : kLost;
+    return kGiven;
   });
   first.reset();
   other.Go();
@@ -266,7 +329,10 @@ void StrikePredecessor(const std::string& step, Fault fault) {
   {
     const Rigs fresh = scene.Open(true);
     taken = scene.Take(scene.Options(*second, "new"), fresh);
-    // Each volume's Frozen may be sent before the strike; all of them are, or nothing is taken.
+    // What comes behind the claim is either all there or leaves it in pieces.
+    const bool refuses = place.time == 1 && place.step != "send";
+    EXPECT_TRUE(!refuses || taken.kind == TakeOutcome::Kind::kRefused) << taken.reason;
+    EXPECT_TRUE(place.time == 1 || taken.kind != TakeOutcome::Kind::kRefused) << taken.reason;
     if (taken.kind == TakeOutcome::Kind::kTaken) HandoffScene::ExpectFilled(fresh, 100);
     if (fault == Fault::kKill) {
       EXPECT_EQ(other.Join(), -SIGKILL);
@@ -276,7 +342,7 @@ void StrikePredecessor(const std::string& step, Fault fault) {
         ::kill(other.pid(), SIGCONT);
       }
       const int code = other.Join();
-      const bool mine = taken.kind == TakeOutcome::Kind::kTaken;
+      const bool mine = taken.kind != TakeOutcome::Kind::kRefused;
       EXPECT_EQ(scene.Owner() == "new", mine);
       EXPECT_EQ(code == kKept, !mine) << code;
     }
@@ -291,14 +357,16 @@ void StrikePredecessor(const std::string& step, Fault fault) {
 
 TEST(HandoffWindow, ThePredecessorMayFailAtEveryStep) {
   int cells = 0;
-  for (const char* step : {"rest", "freeze", "leave", "send"}) {
-    for (const Fault fault : {Fault::kKill, Fault::kStop, Fault::kCut}) {
-      StrikePredecessor(step, fault);
-      ++cells;
+  for (const Way& way : Ways()) {
+    for (const Place& place : way.predecessor) {
+      for (const Fault fault : {Fault::kKill, Fault::kStop, Fault::kCut}) {
+        StrikePredecessor(way.batch, place, fault);
+        ++cells;
+      }
     }
   }
   std::printf("cells of the grid: %d\n", cells);
-  EXPECT_EQ(cells, 12);
+  EXPECT_EQ(cells, 33);
 }
 
 TEST(HandoffWindow, OneOfManyClaims) {

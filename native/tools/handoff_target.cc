@@ -5,7 +5,8 @@
 //   handoff-target take                   prints a line of JSON about the handoff
 // Then they print "ready <device or socket>..." and serve until another one takes over (status 0)
 // or SIGTERM (which removes the devices). --fault STEP:kill|stop strikes this process at a step of
-// its own taking, --give-fault at one of its giving.
+// its own taking, --give-fault at one of its giving, when the step comes for the --fault-at'th
+// time.
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -48,6 +49,7 @@ struct Options {
   bool recover = false;
   std::string fault;
   std::string give_fault;
+  size_t fault_at = 1;  // strikes when the step comes for this time
 };
 
 [[noreturn]] void Fail(const char* what, int code) {
@@ -83,6 +85,7 @@ Options ParseOptions(int argc, char** argv) {
     if (name == "--recover") options.recover = value == "yes";
     if (name == "--fault") options.fault = value;
     if (name == "--give-fault") options.give_fault = value;
+    if (name == "--fault-at") options.fault_at = number;
   }
   if (options.run.empty()) Fail("--run is missing", EINVAL);
   return options;
@@ -189,9 +192,14 @@ weir::WindowOptions Engine::WindowOf(HandoffSocket& socket, uint64_t generation,
   window.generation = generation;
   window.identity = std::to_string(::getpid());
   window.deadline_ns = options_.deadline_ms * 1'000'000;
-  window.at_step = [fault](const char* step) {
-    if (fault == std::string(step) + ":kill") ::kill(::getpid(), SIGKILL);
-    if (fault == std::string(step) + ":stop") ::kill(::getpid(), SIGSTOP);
+  window.batch = weir::BatchOfThisMachine();
+  // Steps of several volumes, or batches, come from several threads.
+  const auto times = std::make_shared<std::atomic<size_t>>(0);
+  window.at_step = [fault, times, at = options_.fault_at](const char* step) {
+    const std::string name = step;
+    if (fault != name + ":kill" && fault != name + ":stop") return;
+    if (times->fetch_add(1) + 1 != at) return;
+    ::kill(::getpid(), fault == name + ":kill" ? SIGKILL : SIGSTOP);
   };
   return window;
 }

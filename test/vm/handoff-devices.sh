@@ -4,7 +4,7 @@
 # Method: the native window by itself (handoff.sh), the independent write log and fio's verification
 # on every device. A cell strikes one engine or both at a step, with requests in flight on each
 # device; the status of the dead proves that the fault fired. Prints each handoff's stalls.
-# By hand: hack/run vm --kernel K --memory 6G -- "bash THIS [HANDOFFS] [DEVICES] [all|some|no]".
+# By hand: hack/run vm --kernel K --memory 6G -- "bash THIS HANDOFFS DEVICES all|some|pieces|no".
 HANDOFFS=${1:-${HANDOFFS:-50}}
 DEVICES=${2:-${DEVICES:-1}}
 CELLS=${3:-${CELLS:-all}}
@@ -52,12 +52,14 @@ successor_dies() { # STEP
   cell_ends "s-$1"
 }
 
-# When it owns everything: the predecessor must not serve again.
-owner_dies() { # STEP
-  cell "s-$1" || return
-  engine dead take --fault "$1:kill"
-  ends_with dead 137 && ends_with "p-s-$1" 0 && said "p-s-$1" '"lost"' || return
-  recovered "s-$1"
+# When it owns everything: the predecessor must not serve again. At the second time of a step of
+# several devices, it serves one of them and has just been given the next.
+owner_dies() { # STEP [TIME]
+  local name=s-$1${2:-}
+  cell "$name" || return
+  engine dead take --fault "$1:kill" --fault-at "${2:-1}"
+  ends_with dead 137 && ends_with "p-$name" 0 && said "p-$name" '"lost"' || return
+  recovered "$name"
 }
 
 # Its successor has heard everything and takes over, or refuses and the next start recovers.
@@ -98,6 +100,12 @@ some_cells() {
     one_after_the_other follow claim && only_engine_dies 1 || return
   progress "$(wc -l </run/cells) cells"
   [ "$(sort -u /run/cells | wc -l)" = 6 ]
+}
+
+# Some devices have changed hands, and some have not. For 8 devices.
+pieces_cells() {
+  owner_dies follow 2 && owner_dies serve 5 || return
+  [ "$(sort -u /run/cells | wc -l)" = 2 ]
 }
 
 all_cells() {

@@ -44,13 +44,12 @@ void Crew::Wait() {
   idle_.wait(lock, [this] { return open_ == 0; });
 }
 
-void Crew::All(const std::function<void(size_t)>& job) {
-  if (workers_.empty()) return;
-  const size_t last = workers_.size() - 1;
-  for (size_t i = 0; i < last; ++i) {
+void Crew::Some(size_t from, size_t to, const std::function<void(size_t)>& job) {
+  if (from == to) return;
+  for (size_t i = from; i + 1 < to; ++i) {
     Give(i, [&job, i] { job(i); });
   }
-  job(last);
+  job(to - 1);
   Wait();
 }
 

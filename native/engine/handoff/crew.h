@@ -27,9 +27,10 @@ class Crew {
   void Give(size_t worker, std::function<void()> job);
   // Returns when every job given so far has run.
   void Wait();
-  // Runs `job(i)` for each worker i and waits. The last one runs here: a wake less for most nodes'
-  // only volume.
-  void All(const std::function<void(size_t)>& job);
+  // Runs `job(i)` for each worker i, or for those in [from, to), and waits. The last one runs here:
+  // a wake less for most nodes' only volume.
+  void All(const std::function<void(size_t)>& job) { Some(0, workers_.size(), job); }
+  void Some(size_t from, size_t to, const std::function<void(size_t)>& job);
   [[nodiscard]] size_t size() const noexcept { return workers_.size(); }
 
  private:

@@ -1,8 +1,10 @@
 #include "engine/handoff/giver.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "engine/base/monotonic_clock.h"
@@ -34,17 +36,26 @@ class Giver {
   // The next message, which has to be `wanted`.
   Result<window::Message> Expect(Kind wanted);
   Result<void> Tell(Kind kind, std::string reason);
-  // Runs `step` for all volumes at once; the first error.
-  Result<void> ForAll(const std::function<Result<void>(VolumeGiver&)>& step);
+  // Runs `step` for volumes [from, to) at once; the first error.
+  Result<void> ForEach(size_t from, size_t to,
+                       const std::function<Result<void>(VolumeGiver&)>& step);
+  Result<void> ForAll(const std::function<Result<void>(VolumeGiver&)>& step) {
+    return ForEach(0, volumes_.size(), step);
+  }
   Result<void> Meet();
   Result<void> Hand();
+  Result<void> HandBatch(size_t from, size_t to, uint32_t batch);
+  // What the other engine says next of its progress; kServing has been noted.
+  Result<Kind> Hear(uint64_t until_ns);
+  Result<void> AwaitServing(size_t count);
   Result<void> AwaitTaken(uint64_t until_ns);
+  [[nodiscard]] bool AllSent() const;
   GiveOutcome Keep(std::string reason, bool frozen);
   GiveOutcome Given();
   GiveOutcome Lost(std::string reason);
 
   const WindowOptions& options_;
-  const uint64_t until_ns_;
+  uint64_t until_ns_;
   std::vector<std::unique_ptr<VolumeGiver>> volumes_;
   Crew crew_;
   RcuGuard rcu_;
@@ -70,10 +81,11 @@ Result<window::Message> Giver::Expect(Kind wanted) {
   return std::move(*message);
 }
 
-Result<void> Giver::ForAll(const std::function<Result<void>(VolumeGiver&)>& step) {
+Result<void> Giver::ForEach(size_t from, size_t to,
+                            const std::function<Result<void>(VolumeGiver&)>& step) {
   std::mutex mutex;
   Result<void> first;
-  crew_.All([&](size_t at) {
+  crew_.Some(from, to, [&](size_t at) {
     const Result<void> result = step(*volumes_[at]);
     const std::lock_guard lock(mutex);
     if (first.ok() && !result.ok()) first = result;
@@ -94,35 +106,73 @@ Result<void> Giver::Meet() {
 
 Result<void> Giver::Hand() {
   rcu_.Expedite();
+  const size_t batch = options_.batch == 0 ? volumes_.size() : options_.batch;
+  for (size_t from = 0; from < volumes_.size();) {
+    const size_t to = std::min(from + batch, volumes_.size());
+    const auto sent =
+        HandBatch(from, to, static_cast<uint32_t>(options_.batch == 0 ? 0 : to - from));
+    if (!sent.ok()) return sent;
+    // After the last one it is the end that is waited for.
+    if (to == volumes_.size()) return {};
+    if (const auto served = AwaitServing(to); !served.ok()) return served;
+    from = to;
+    until_ns_ = MonotonicNs() + options_.deadline_ns;
+  }
+  return {};
+}
+
+Result<void> Giver::HandBatch(size_t from, size_t to, uint32_t batch) {
   options_.at_step("freeze");
-  return ForAll([&](VolumeGiver& volume) -> Result<void> {
+  return ForEach(from, to, [&](VolumeGiver& volume) -> Result<void> {
     if (const auto frozen = volume.Freeze(until_ns_); !frozen.ok()) return frozen;
     options_.at_step("leave");
     if (const auto left = volume.Leave(until_ns_); !left.ok()) return left;
     options_.at_step("send");
-    return volume.Send(*options_.socket, until_ns_);
+    return volume.Send(*options_.socket, batch, until_ns_);
   });
+}
+
+Result<Kind> Giver::Hear(uint64_t until_ns) {
+  auto received = options_.socket->Receive(until_ns);
+  if (!received.ok()) return received.error();
+  const auto message = window::Decode(received.value().bytes);
+  if (!message) return Error{EPROTO, "the other engine sent what is no message of the window"};
+  switch (message->kind) {
+    case Kind::kServing:
+      devices_.push_back(StallOf(message->volume));
+      return message->kind;
+    case Kind::kTaken:
+      return message->kind;
+    case Kind::kRefused:
+      refusal_ = message->reason;
+      return Error{ECANCELED, "the other engine refused"};
+    default:
+      return Error{EPROTO, "the other engine took its steps out of turn"};
+  }
+}
+
+Result<void> Giver::AwaitServing(size_t count) {
+  while (devices_.size() < count) {
+    const auto heard = Hear(until_ns_);
+    if (!heard.ok()) return heard.error();
+    if (heard.value() != Kind::kServing) {
+      return Error{EPROTO, "the other engine took its steps out of turn"};
+    }
+  }
+  return {};
 }
 
 Result<void> Giver::AwaitTaken(uint64_t until_ns) {
   for (;;) {
-    auto received = options_.socket->Receive(until_ns);
-    if (!received.ok()) return received.error();
-    const auto message = window::Decode(received.value().bytes);
-    if (!message) return Error{EPROTO, "the other engine sent what is no message of the window"};
-    switch (message->kind) {
-      case Kind::kServing:
-        devices_.push_back(StallOf(message->volume));
-        break;
-      case Kind::kTaken:
-        return {};
-      case Kind::kRefused:
-        refusal_ = message->reason;
-        return Error{ECANCELED, "the other engine refused"};
-      default:
-        return Error{EPROTO, "the other engine took its steps out of turn"};
-    }
+    const auto heard = Hear(until_ns);
+    if (!heard.ok()) return heard.error();
+    if (heard.value() == Kind::kTaken) return {};
   }
+}
+
+bool Giver::AllSent() const {
+  return std::all_of(volumes_.begin(), volumes_.end(),
+                     [](const auto& volume) { return volume->sent(); });
 }
 
 GiveOutcome Giver::Given() {
@@ -130,15 +180,26 @@ GiveOutcome Giver::Given() {
   return {.kind = GiveOutcome::Kind::kGiven,
           .reason = {},
           .generation = options_.generation + 1,
-          .devices = std::move(devices_)};
+          .devices = std::move(devices_),
+          .lost = {}};
 }
 
+// What was sent is the other engine's, dead or alive. The rest has never been anybody else's.
 GiveOutcome Giver::Lost(std::string reason) {
-  for (const auto& volume : volumes_) volume->LetGo();
-  return {.kind = GiveOutcome::Kind::kLost,
-          .reason = std::move(reason),
-          .generation = options_.generation + 1,
-          .devices = std::move(devices_)};
+  GiveOutcome outcome{.kind = GiveOutcome::Kind::kLost,
+                      .reason = std::move(reason),
+                      .generation = options_.generation + 1,
+                      .devices = std::move(devices_),
+                      .lost = {}};
+  (void)Tell(Kind::kKept, outcome.reason);
+  for (const auto& volume : volumes_) {
+    // A device that cannot be had again is recovered with those that were sent.
+    if (volume->sent() || !volume->Revive().ok()) {
+      volume->LetGo();
+      outcome.lost.push_back(volume->uid());
+    }
+  }
+  return outcome;
 }
 
 GiveOutcome Giver::Keep(std::string reason, bool frozen) {
@@ -147,6 +208,9 @@ GiveOutcome Giver::Keep(std::string reason, bool frozen) {
     options_.at_step("claim");
     const auto claim = ClaimGeneration(options_.owners, generation + 1, options_.identity);
     const bool mine = claim.ok() && claim.value() == OwnerClaim::kMine;
+    // It claims before it serves anything, and what was not sent it can not take.
+    const bool theirs = claim.ok() ? !mine : !devices_.empty();
+    if (theirs && !AllSent()) return Lost(std::move(reason));
     if (!mine) {
       // The other engine owns everything by now and may still be at its last steps; or, when the
       // folder cannot be written, only its own word or its end tells that it never will.
@@ -168,7 +232,8 @@ GiveOutcome Giver::Keep(std::string reason, bool frozen) {
   return {.kind = GiveOutcome::Kind::kKept,
           .reason = std::move(reason),
           .generation = generation,
-          .devices = std::move(devices_)};
+          .devices = std::move(devices_),
+          .lost = {}};
 }
 
 GiveOutcome Giver::Run() {
@@ -182,6 +247,8 @@ GiveOutcome Giver::Run() {
 }
 
 }  // namespace
+
+size_t BatchOfThisMachine() { return std::max<size_t>(std::thread::hardware_concurrency() / 2, 1); }
 
 GiveOutcome GiveAll(const WindowOptions& options, const std::vector<GiveVolume>& volumes) {
   return Giver(options, volumes).Run();

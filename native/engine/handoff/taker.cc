@@ -25,6 +25,7 @@ class Taker {
       volumes_.push_back(std::make_unique<VolumeTaker>(
           VolumeTaker::Options{volume.uid, *volume.server, volume.transport, volume.nbd}));
     }
+    seen_.resize(volumes.size());
   }
 
   TakeOutcome Run();
@@ -33,19 +34,26 @@ class Taker {
   Result<void> Tell(Kind kind, std::string reason);
   Result<HandoffMessage> Receive(window::Message& message);
   Result<void> Meet();
-  // Every volume's Frozen, each followed as soon as it is there.
-  Result<void> FollowAll();
+  // Batch after batch: followed, claimed with the first, served.
+  Result<void> TakeEach();
+  // Every Frozen of a batch, each followed as soon as it is there; which volumes they are of.
+  Result<std::vector<size_t>> FollowBatch();
+  // Receives one more; the volume's place.
+  Result<size_t> ReceiveFrozen(window::Message& message, std::vector<UniqueFd>& fds);
   Result<void> Claim();
-  Result<void> ServeAll();
+  Result<void> Serve(const std::vector<size_t>& batch);
   void Note(const Result<void>& result);
+  // Of those that it serves, in the order of the volumes.
+  [[nodiscard]] std::vector<DeviceStall> Devices() const;
 
   const WindowOptions& options_;
-  const uint64_t until_ns_;
+  uint64_t until_ns_;
+  bool claimed_ = false;
   std::string refusal_;  // the predecessor's own words
   std::vector<std::unique_ptr<VolumeTaker>> volumes_;
-  std::mutex mutex_;  // guards failure_
+  std::vector<bool> seen_;  // whose Frozen was received
+  std::mutex mutex_;        // guards failure_
   Result<void> failure_;
-  std::vector<DeviceStall> devices_;
   Crew crew_;  // Last: its jobs use the rest.
 };
 
@@ -87,39 +95,65 @@ Result<void> Taker::Meet() {
   return Tell(Kind::kRested, {});
 }
 
-Result<void> Taker::FollowAll() {
-  std::vector<bool> seen(volumes_.size());
+Result<size_t> Taker::ReceiveFrozen(window::Message& message, std::vector<UniqueFd>& fds) {
+  auto received = Receive(message);
+  if (!received.ok()) return received.error();
+  const Uid uid = window::UidOf(message.volume);
+  const auto volume = std::find_if(volumes_.begin(), volumes_.end(),
+                                   [&](const auto& one) { return one->uid() == uid; });
+  const auto at = static_cast<size_t>(volume - volumes_.begin());
+  if (message.kind != Kind::kFrozen || volume == volumes_.end() || seen_[at]) {
+    return Error{EPROTO, "the other engine handed over a volume that was not agreed on"};
+  }
+  seen_[at] = true;
+  fds = std::move(received.value().fds);
+  return at;
+}
+
+Result<std::vector<size_t>> Taker::FollowBatch() {
+  std::vector<size_t> batch;
   Result<void> result;
-  for (size_t count = 0; count < volumes_.size() && result.ok(); ++count) {
+  size_t left = static_cast<size_t>(std::count(seen_.begin(), seen_.end(), false));
+  while (left > 0 && result.ok()) {
     window::Message message;
-    auto received = Receive(message);
-    if (!received.ok()) {
-      result = received.error();
+    const auto fds = std::make_shared<std::vector<UniqueFd>>();
+    const auto at = ReceiveFrozen(message, *fds);
+    if (!at.ok()) {
+      result = at.error();
       break;
     }
-    const Uid uid = window::UidOf(message.volume);
-    const auto volume = std::find_if(volumes_.begin(), volumes_.end(),
-                                     [&](const auto& one) { return one->uid() == uid; });
-    const auto at = static_cast<size_t>(volume - volumes_.begin());
-    if (message.kind != Kind::kFrozen || volume == volumes_.end() || seen[at]) {
-      result = Error{EPROTO, "the other engine handed over a volume that was not agreed on"};
-      break;
-    }
-    seen[at] = true;
-    auto fds = std::make_shared<std::vector<UniqueFd>>(std::move(received.value().fds));
-    const auto follow = [this, at, body = message.volume, fds] {
+    if (batch.empty() && message.batch > 0) left = std::min<size_t>(left, message.batch);
+    batch.push_back(at.value());
+    const auto follow = [this, at = at.value(), body = message.volume, fds] {
       options_.at_step("follow");
       Note(volumes_[at]->Follow(body, std::move(*fds), until_ns_));
     };
     // The last one here, as nothing else is to be received meanwhile.
-    if (count + 1 < volumes_.size()) {
-      crew_.Give(at, follow);
+    if (--left > 0) {
+      crew_.Give(at.value(), follow);
     } else {
       follow();
     }
   }
   crew_.Wait();
-  return result.ok() ? failure_ : result;
+  if (result.ok()) result = failure_;
+  if (!result.ok()) return result.error();
+  return batch;
+}
+
+Result<void> Taker::TakeEach() {
+  size_t served = 0;
+  do {
+    const auto batch = FollowBatch();
+    if (!batch.ok()) return batch.error();
+    if (!claimed_) {
+      if (const auto claim = Claim(); !claim.ok()) return claim;
+    }
+    if (const auto result = Serve(batch.value()); !result.ok()) return result;
+    served += batch.value().size();
+    until_ns_ = MonotonicNs() + options_.deadline_ns;
+  } while (served < volumes_.size());
+  return {};
 }
 
 Result<void> Taker::Claim() {
@@ -130,43 +164,50 @@ Result<void> Taker::Claim() {
   if (claim.value() == OwnerClaim::kTaken) {
     return Error{ECANCELED, "the other engine took everything back"};
   }
+  claimed_ = true;
   return {};
 }
 
-Result<void> Taker::ServeAll() {
+Result<void> Taker::Serve(const std::vector<size_t>& batch) {
   const uint64_t claimed_ns = MonotonicNs();
   options_.at_step("serve");
-  crew_.All([&](size_t at) {
-    VolumeTaker& volume = *volumes_[at];
-    Note(volume.Serve(claimed_ns));
-    // The predecessor only notes it; when it is gone this engine serves all the same.
+  crew_.Some(0, batch.size(), [&](size_t at) {
+    VolumeTaker& volume = *volumes_[batch[at]];
+    const auto served = volume.Serve(claimed_ns);
+    Note(served);
+    if (!served.ok()) return;
+    // Of the last batch the predecessor only notes it; when it is gone this engine goes on.
     (void)options_.socket->Send(
         window::Encode({.kind = Kind::kServing, .volume = volume.body(), .reason = {}}), {},
         until_ns_);
   });
-  for (const auto& volume : volumes_) devices_.push_back(StallOf(volume->body()));
   return failure_;
 }
 
+std::vector<DeviceStall> Taker::Devices() const {
+  std::vector<DeviceStall> devices;
+  for (const auto& volume : volumes_) {
+    if (volume->body().serving_ns > 0) devices.push_back(StallOf(volume->body()));
+  }
+  return devices;
+}
+
 TakeOutcome Taker::Run() {
-  auto followed = Meet();
-  if (followed.ok()) followed = FollowAll();
-  if (followed.ok()) followed = Claim();
-  if (!followed.ok()) {
-    std::string reason = refusal_.empty() ? followed.error().what : refusal_;
-    volumes_.clear();  // Lets go of the devices, so that the predecessor gets them at once.
-    options_.at_step("refuse");
-    (void)Tell(Kind::kRefused, reason);
-    return {.kind = TakeOutcome::Kind::kRefused, .reason = std::move(reason), .devices = {}};
+  auto taken = Meet();
+  if (taken.ok()) taken = TakeEach();
+  if (taken.ok()) {
+    options_.at_step("taken");
+    (void)Tell(Kind::kTaken, {});
+    return {.kind = TakeOutcome::Kind::kTaken, .reason = {}, .devices = Devices()};
   }
-  if (const auto served = ServeAll(); !served.ok()) {
-    return {.kind = TakeOutcome::Kind::kBroken,
-            .reason = served.error().what,
-            .devices = std::move(devices_)};
+  std::string reason = refusal_.empty() ? taken.error().what : refusal_;
+  if (claimed_) {
+    return {.kind = TakeOutcome::Kind::kBroken, .reason = std::move(reason), .devices = Devices()};
   }
-  options_.at_step("taken");
-  (void)Tell(Kind::kTaken, {});
-  return {.kind = TakeOutcome::Kind::kTaken, .reason = {}, .devices = std::move(devices_)};
+  volumes_.clear();  // Lets go of the devices, so that the predecessor gets them at once.
+  options_.at_step("refuse");
+  (void)Tell(Kind::kRefused, reason);
+  return {.kind = TakeOutcome::Kind::kRefused, .reason = std::move(reason), .devices = {}};
 }
 
 }  // namespace

@@ -2,8 +2,11 @@
 // or none.
 //
 // Thread: TakeAll() blocks its caller, which is neither a loop thread nor JavaScript's.
-// Invariant (I9): nothing is changed before this engine has claimed generation g+1 (owners.h).
-// Crash: before the claim the predecessor goes on; after it, whoever claims g+2 recovers.
+// Invariant (I9): nothing is changed before this engine has claimed generation g+1 (owners.h),
+// which
+//   it does when it has followed the first batch. From then on it can not go back.
+// Crash: before the claim the predecessor goes on; after it, whoever claims g+2 recovers what was
+//   sent, and the predecessor goes on with the rest.
 #pragma once
 
 #include <string>
@@ -22,8 +25,8 @@ struct TakeVolume {
 };
 
 struct TakeOutcome {
-  // kBroken: this engine owns everything, but some volume does not serve. Only the end of this
-  // process, as a crash, lets another engine recover it.
+  // kBroken: this engine has claimed, but does not serve everything. Only the end of this process,
+  // as a crash, lets another engine recover what it has.
   enum class Kind : uint8_t { kTaken, kRefused, kBroken };
   Kind kind = Kind::kRefused;
   std::string reason;

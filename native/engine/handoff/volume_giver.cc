@@ -141,7 +141,7 @@ Result<void> VolumeGiver::Leave(uint64_t until_ns) {
   return {};
 }
 
-Result<void> VolumeGiver::Send(HandoffSocket& socket, uint64_t until_ns) {
+Result<void> VolumeGiver::Send(HandoffSocket& socket, uint32_t batch, uint64_t until_ns) {
   std::vector<int> fds{server_.volume().journal()->lock_fd()};
   UniqueFd state;
   if (body_.transport == static_cast<uint8_t>(Transport::kNbd)) {
@@ -152,7 +152,10 @@ Result<void> VolumeGiver::Send(HandoffSocket& socket, uint64_t until_ns) {
     fds.push_back(nbd_.listening_fd);
     fds.insert(fds.end(), nbd_.connection_fds.begin(), nbd_.connection_fds.end());
   }
-  const auto bytes = window::Encode({.kind = window::Kind::kFrozen, .volume = body_, .reason = {}});
+  const auto bytes = window::Encode(
+      {.kind = window::Kind::kFrozen, .volume = body_, .reason = {}, .batch = batch});
+  // Set first: a message that was not sent in time may be there all the same.
+  sent_ = true;
   return socket.Send(bytes, fds, until_ns);
 }
 

@@ -31,13 +31,16 @@ class VolumeGiver {
   Result<void> Freeze(uint64_t until_ns);
   // Lets go of the ublk device. REQUIRES Freeze().
   Result<void> Leave(uint64_t until_ns);
-  Result<void> Send(HandoffSocket& socket, uint64_t until_ns);
+  // `batch`: so many volumes change hands with this one (window_messages.h).
+  Result<void> Send(HandoffSocket& socket, uint32_t batch, uint64_t until_ns);
+  // From then on the other engine may serve it, as soon as it has claimed.
+  [[nodiscard]] bool sent() const noexcept { return sent_; }
   // Serves on, whatever step was reached. Errors: the device could not be had again.
   Result<void> Revive();
   // Another process owns the volume: only closing the server is allowed any more.
   void LetGo();
 
-  [[nodiscard]] const window::VolumeBody& body() const noexcept { return body_; }
+  [[nodiscard]] const Uid& uid() const noexcept { return uid_; }
 
  private:
   enum class Stage : uint8_t { kServing, kResting, kFreezing, kFrozen, kLeaving, kLeft };
@@ -53,6 +56,7 @@ class VolumeGiver {
   // Of the moment that it was at rest.
   bool failed_ = false;
   bool syncs_ = false;
+  bool sent_ = false;
   NbdHandover nbd_;
   window::VolumeBody body_;
 };

@@ -13,7 +13,7 @@ struct Head {
   uint32_t version = kVersion;
   uint16_t kind = 0;
   uint16_t reason_bytes = 0;
-  uint32_t reserved = 0;
+  uint32_t batch = 0;
 };
 static_assert(sizeof(Head) == 16);
 
@@ -24,7 +24,8 @@ bool OfVolume(Kind kind) { return kind == Kind::kFrozen || kind == Kind::kServin
 std::vector<std::byte> Encode(const Message& message) {
   const size_t reason_bytes = std::min(message.reason.size(), kReasonBytesMax);
   const Head head{.kind = static_cast<uint16_t>(message.kind),
-                  .reason_bytes = static_cast<uint16_t>(reason_bytes)};
+                  .reason_bytes = static_cast<uint16_t>(reason_bytes),
+                  .batch = message.batch};
   std::vector<std::byte> bytes(sizeof(head));
   std::memcpy(bytes.data(), &head, sizeof(head));
   if (OfVolume(message.kind)) {
@@ -41,7 +42,8 @@ std::optional<Message> Decode(std::span<const std::byte> bytes) {
   const uint32_t magic = head.magic;
   if (bytes.size() < sizeof(head)) return std::nullopt;
   std::memcpy(&head, bytes.data(), sizeof(head));
-  Message message{.kind = static_cast<Kind>(head.kind), .volume = {}, .reason = {}};
+  Message message{
+      .kind = static_cast<Kind>(head.kind), .volume = {}, .reason = {}, .batch = head.batch};
   const size_t body = OfVolume(message.kind) ? sizeof(VolumeBody) : 0;
   const bool known = head.kind >= static_cast<uint16_t>(Kind::kReady) &&
                      head.kind <= static_cast<uint16_t>(Kind::kKept);

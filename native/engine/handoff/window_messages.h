@@ -6,10 +6,12 @@
 //                                  <-      Rest        journals' background work has stopped
 //   Rested                         ->                  the successor knows every file
 //                                  <-      Frozen      per volume, with descriptors; at rest, left
-//   (claims the next generation)
+//   (claims the next generation, once)
 //   Serving                        ->                  per volume
+//                                          the next batch of volumes: Frozen, Serving, ...
 //   Taken                          ->                  the end
-// Instead, Refused by the successor (before its claim) or Kept by the predecessor (after its own).
+// Instead, Refused by the successor (before its claim) or Kept by the predecessor (after its own,
+// or when it goes on with what it has not passed).
 //
 // All numbers are little-endian. A change of anything here, or of nbd_handover_state.h, is a new
 // window version, which the two sides agree on before the window.
@@ -68,6 +70,8 @@ struct Message {
   Kind kind = Kind::kReady;
   VolumeBody volume;   // kFrozen, kServing
   std::string reason;  // kRefused, kKept
+  // kFrozen: so many volumes change hands before the next ones are frozen. 0: all that are left.
+  uint32_t batch = 0;
 };
 
 [[nodiscard]] std::vector<std::byte> Encode(const Message& message);

@@ -81,6 +81,7 @@ WindowOptions HandoffScene::Options(HandoffSocket& socket, const std::string& id
   options.generation = kGeneration;
   options.identity = identity;
   options.deadline_ns = deadline_ms * 1'000'000;
+  options.batch = batch;
   return options;
 }
 

@@ -40,10 +40,11 @@ class HandoffScene {
   [[nodiscard]] std::string Owner() const;
 
   uint64_t deadline_ms = 10'000;
+  size_t batch = 0;  // of the predecessor
 
- private:
   [[nodiscard]] static Uid UidAt(size_t index);
 
+ private:
   TempDirectory directory_;
   size_t volumes_;
 };

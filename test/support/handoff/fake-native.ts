@@ -37,6 +37,22 @@ const NO_CACHE: CacheStats = {
   ...{ ramHits: 0, fileHits: 0, misses: 0, ramBytes: 0, fileBytes: 0, corrupt: 0 },
 };
 
+type Handed = Extract<WindowWord, { word: "handed" }>;
+
+interface Giving {
+  readonly options: GiveOptions;
+  readonly window: Window;
+  readonly volumes: readonly FakeVolume[];
+  readonly passed: Set<FakeVolume>;
+}
+
+interface Taking {
+  readonly options: TakeOptions;
+  readonly window: Window;
+  readonly warm: readonly FakeWarm[];
+  claimed: boolean;
+}
+
 interface FakeWarm extends WarmVolume {
   readonly volume: FakeVolume;
   readonly deviceId: number;
@@ -145,54 +161,63 @@ export class FakeNativeEngine implements BlockEngine, HandoffEngine {
       options.volumes.some(({ volume }) => volume === own),
     );
     const window = this.#open(options);
+    const giving = { options, window, volumes, passed: new Set<FakeVolume>() };
     const began = await window.next(["began"]);
-    if (began === null) return this.#keep({ ...options, window }, volumes, "nobody began");
+    if (began === null) return this.#keep(giving, "nobody began");
     this.#onStep("give-began");
-    for (const { device } of volumes) device?.freeze();
-    await this.#drained(volumes);
-    this.#onStep("give-frozen");
-    const seqs = Object.fromEntries(
-      volumes.map(({ uid, journal }) => [uid, journal.records.length]),
-    );
-    for (const volume of volumes) volume.leaveDevice();
-    await this.#process.turn();
-    this.#onStep("give-released");
-    const passed = volumes.map(({ journal }) => journal);
-    const sent = await window.say({ word: "handed", seqs, journals: passed });
-    this.#onStep("give-handed");
-    const served = sent ? await window.next(["served", "refused"]) : null;
-    if (served?.word !== "served") return this.#keep({ ...options, window }, volumes, "it failed");
-    for (const volume of volumes) {
-      volume.markClosed();
-      volume.journal.holders.delete(this.#process);
+    for (const [index, batch] of batchesOf(volumes, options.inBatches).entries()) {
+      const sent = await this.#giveBatch(giving, { batch, number: index + 1 });
+      const answer = sent ? await window.next(["served", "refused"]) : null;
+      if (answer?.word !== "served") return this.#keep(giving, "it failed");
+      window.renew();
     }
+    this.#letGo(volumes);
     window.close();
     this.#onStep("give-ended");
     return { kind: "given", devices: stallsOf(volumes) };
   }
 
-  /** Takes everything back, if no other process owns it by now. */
-  async #keep(
-    options: GiveOptions & { readonly window: Window },
-    volumes: readonly FakeVolume[],
-    reason: string,
-  ): Promise<GiveOutcome> {
+  /** Whether the successor has heard of it. */
+  async #giveBatch(
+    { window, passed }: Giving,
+    { batch, number }: { readonly batch: readonly FakeVolume[]; readonly number: number },
+  ): Promise<boolean> {
+    for (const { device } of batch) device?.freeze();
+    await this.#drained(batch);
+    this.#onStep(`give-frozen ${number}`);
+    const seqs = Object.fromEntries(batch.map(({ uid, journal }) => [uid, journal.records.length]));
+    for (const volume of batch) volume.leaveDevice();
+    await this.#process.turn();
+    this.#onStep(`give-released ${number}`);
+    for (const volume of batch) passed.add(volume);
+    const journals = batch.map(({ journal }) => journal);
+    const sent = await window.say({ word: "handed", seqs, journals });
+    this.#onStep(`give-handed ${number}`);
+    return sent;
+  }
+
+  /** Takes everything back, if no other process owns it by now; else what was not passed. */
+  async #keep(giving: Giving, reason: string): Promise<GiveOutcome> {
+    const { options, window, volumes, passed } = giving;
     const generation = options.generation + 1;
     const won = await this.#process.ask(() => ownersOf(options).claim(generation));
-    options.window.close();
-    if (!won) {
-      for (const volume of volumes) {
-        volume.markClosed();
-        volume.journal.holders.delete(this.#process);
-      }
-      return { kind: "lost", reason };
-    }
-    for (const volume of volumes) {
+    window.close();
+    const lost = won ? [] : volumes.filter((volume) => passed.has(volume));
+    this.#letGo(lost);
+    for (const volume of volumes.filter((one) => !lost.includes(one))) {
       const { device } = volume;
       if (device?.server === volume) device.thaw();
       else if (device !== null) volume.serveDevice(device);
     }
+    if (!won) return { kind: "lost", reason, uids: lost.map(({ uid }) => uid) };
     return { kind: "kept", reason, generation, devices: stallsOf(volumes) };
+  }
+
+  #letGo(volumes: readonly FakeVolume[]): void {
+    for (const volume of volumes) {
+      volume.markClosed();
+      volume.journal.holders.delete(this.#process);
+    }
   }
 
   async #drained(volumes: readonly FakeVolume[]): Promise<void> {
@@ -204,42 +229,64 @@ export class FakeNativeEngine implements BlockEngine, HandoffEngine {
   async takeAll(options: TakeOptions): Promise<TakeOutcome> {
     const window = this.#open(options);
     const warm = options.volumes.flatMap(({ volume }) => this.#warm.get(volume) ?? []);
+    const taking = { options, window, warm, claimed: false };
     await this.#process.turn();
     this.#onStep("take-began");
     await window.say({ word: "began" });
-    const handed = await window.next(["handed"]);
-    if (handed?.word !== "handed") return this.#refuse(window, "nothing was handed over");
-    for (const journal of handed.journals) journal.holders.add(this.#process);
-    this.#onStep("take-handed");
-    await this.#process.turn();
-    const behind = warm.find(({ volume }) => volume.catchUp() !== handed.seqs[volume.uid]);
-    if (behind !== undefined || this.#machine.diskFull) {
-      return this.#refuse(window, "the journal could not be followed to its end", handed);
+    let served = 0;
+    for (let number = 1; number === 1 || served < warm.length; number += 1) {
+      const handed = await window.next(["handed"]);
+      if (handed?.word !== "handed") return this.#refuse(taking, "nothing was handed over");
+      const fault = await this.#takeBatch(taking, { handed, number });
+      if (fault !== undefined) return this.#refuse(taking, fault, handed);
+      served += handed.journals.length;
+      window.renew();
     }
-    this.#onStep("take-caught-up");
-    const { generation } = options;
-    const won = await this.#process.ask(() => ownersOf(options).claim(generation + 1));
-    if (!won) return this.#refuse(window, "the predecessor took its volumes back", handed);
-    this.#onStep("take-created");
-    await this.#process.turn();
-    for (const { volume, deviceId } of warm) {
-      this.#volumes.add(volume);
-      const device = this.#machine.devices.get(deviceId);
-      if (device !== undefined) volume.serveDevice(device);
-    }
-    this.#onStep("take-serving");
-    await window.say({ word: "served" });
     window.close();
     this.#onStep("take-ended");
     const volumes = warm.map(({ volume }) => volume);
     return { kind: "taken", volumes, devices: stallsOf(volumes) };
   }
 
+  /** Why it could not; the first one claims the next generation. */
+  async #takeBatch(
+    taking: Taking,
+    { handed, number }: { readonly handed: Handed; readonly number: number },
+  ): Promise<string | undefined> {
+    const { options, window } = taking;
+    for (const journal of handed.journals) journal.holders.add(this.#process);
+    this.#onStep(`take-handed ${number}`);
+    await this.#process.turn();
+    const batch = taking.warm.filter(({ volume }) => Object.hasOwn(handed.seqs, volume.uid));
+    const behind = batch.find(({ volume }) => volume.catchUp() !== handed.seqs[volume.uid]);
+    if (behind !== undefined || this.#machine.diskFull) {
+      return "the journal could not be followed to its end";
+    }
+    this.#onStep(`take-caught-up ${number}`);
+    if (!taking.claimed) {
+      const claim = (): Promise<boolean> => ownersOf(options).claim(options.generation + 1);
+      taking.claimed = await this.#process.ask(claim);
+      if (!taking.claimed) return "the predecessor took its volumes back";
+      this.#onStep("take-created");
+      await this.#process.turn();
+    }
+    for (const { volume, deviceId } of batch) {
+      this.#volumes.add(volume);
+      const device = this.#machine.devices.get(deviceId);
+      if (device !== undefined) volume.serveDevice(device);
+    }
+    this.#onStep(`take-serving ${number}`);
+    await window.say({ word: "served" });
+    return undefined;
+  }
+
+  /** Once it has claimed there is no way back but the end of the process. */
   async #refuse(
-    window: Window,
+    { window, claimed }: Taking,
     reason: string,
-    handed?: Extract<WindowWord, { word: "handed" }>,
+    handed?: Handed,
   ): Promise<TakeOutcome> {
+    if (claimed) throw new WeirError("internal", reason);
     for (const journal of handed?.journals ?? []) journal.holders.delete(this.#process);
     this.#warm.clear();
     await window.say({ word: "refused" });
@@ -252,6 +299,14 @@ export class FakeNativeEngine implements BlockEngine, HandoffEngine {
     if (!(socket instanceof FakeSocket)) throw new WeirError("internal", "not a fake socket");
     return new Window({ socket, deadlineMs, process: this.#process });
   }
+}
+
+/** One after the other, or all of them; at least one, which may be empty. */
+function batchesOf(
+  volumes: readonly FakeVolume[],
+  inBatches: boolean,
+): readonly (readonly FakeVolume[])[] {
+  return inBatches && volumes.length > 0 ? volumes.map((volume) => [volume]) : [volumes];
 }
 
 function ownersOf(options: { readonly owners: string; readonly identity: string }): Owners {

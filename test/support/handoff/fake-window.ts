@@ -10,7 +10,7 @@ export type WindowWord =
   | { readonly word: "began" }
   | {
       readonly word: "handed";
-      /** The last record of each volume's journal. */
+      /** A batch: the last record of each volume's journal. */
       readonly seqs: Readonly<Record<string, number>>;
       readonly journals: readonly FakeJournal[];
     }
@@ -23,7 +23,8 @@ const inTransit = new Map<string, WindowWord>();
 export class Window {
   readonly #socket: FakeSocket;
   readonly #process: FakeProcess;
-  readonly #endsMs: number;
+  readonly #deadlineMs: number;
+  #endsMs = 0;
   readonly #arrived: (WindowWord | null)[] = [];
   #wake: () => void = () => undefined;
   #ended = false;
@@ -35,12 +36,18 @@ export class Window {
   }) {
     this.#socket = options.socket;
     this.#process = options.process;
-    this.#endsMs = options.process.clock.monotonicMs() + options.deadlineMs;
+    this.#deadlineMs = options.deadlineMs;
+    this.renew();
     this.#socket.takeForWindow((message) => {
       this.#ended ||= message === null;
       this.#arrived.push(message === null ? null : wordOf(message));
       this.#wake();
     });
+  }
+
+  /** The deadline begins anew. */
+  renew(): void {
+    this.#endsMs = this.#process.clock.monotonicMs() + this.#deadlineMs;
   }
 
   /** Whether it could be sent. */

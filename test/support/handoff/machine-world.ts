@@ -216,7 +216,7 @@ export class MachineWorld {
     const won = this.owners.get(next) === "predecessor";
     const reason = "no answer";
     if (won) this.#endGive({ kind: "kept", reason, generation: next, devices: [] });
-    else this.#endGive({ kind: "lost", reason });
+    else this.#endGive({ kind: "lost", reason, uids: [] });
   }
 
   #endGive(outcome: GiveOutcome): void {
