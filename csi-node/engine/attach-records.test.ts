@@ -25,6 +25,7 @@ test("a volume that another node owns by now is let go of", () => {
 test("so is one that was deleted, when no device of it waits since this boot", () => {
   expect(refused("not-found", NBD)).not.toThrow();
   expect(refused("not-found", UBLK, "before")).not.toThrow();
+  expect(refused("not-found", { ...UBLK, deviceId: null })).not.toThrow();
   expect(refused("not-found", UBLK)).toThrow(/--force/u);
 });
 

@@ -104,8 +104,8 @@ export function refuseUnlessLost(
 ): void {
   if (now.fault.code === "fenced") return;
   if (now.fault.code !== "not-found") throw now.fault;
-  const isWaitedFor = transport.kind === "ublk" && bootId === now.bootId;
-  if (!isWaitedFor) return;
+  const hasDevice = transport.kind === "ublk" && transport.deviceId !== null;
+  if (!hasDevice || bootId !== now.bootId) return;
   throw new WeirError(
     "in-use",
     "the volume was deleted, but its device still waits here: detach it with --force, and what " +

@@ -2,9 +2,8 @@
 // or none.
 //
 // Thread: TakeAll() blocks its caller, which is neither a loop thread nor JavaScript's.
-// Invariant (I9): nothing is changed before this engine has claimed generation g+1 (owners.h),
-// which
-//   it does when it has followed the first batch. From then on it can not go back.
+// Invariant (I9): nothing is changed before this engine has claimed generation g+1 (owners.h). It
+//   claims when it has followed the first batch, and can not go back from then on.
 // Crash: before the claim the predecessor goes on; after it, whoever claims g+2 recovers what was
 //   sent, and the predecessor goes on with the rest.
 #pragma once

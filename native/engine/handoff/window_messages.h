@@ -14,7 +14,8 @@
 // or when it goes on with what it has not passed).
 //
 // All numbers are little-endian. A change of anything here, or of nbd_handover_state.h, is a new
-// window version, which the two sides agree on before the window.
+// window version, which the two sides agree on before the window. A successor that does not name
+// the capability window-batches reads no `batch`, so it is sent 0.
 #pragma once
 
 #include <cstddef>
