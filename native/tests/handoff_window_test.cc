@@ -4,6 +4,7 @@
 // predecessor, is another process that is killed, stopped, or loses its socket at each step. Every
 // cell proves that its fault struck, and the grid prints how many cells there were.
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -11,11 +12,14 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
 #include <thread>
 
 #include "engine/base/monotonic_clock.h"
+#include "engine/handoff/on_loop.h"
 #include "engine/handoff/owners.h"
 #include "engine/handoff/rcu_guard.h"
+#include "engine/handoff/urgent.h"
 #include "tests/support/handoff_scene.h"
 
 namespace weir::testing {
@@ -93,6 +97,23 @@ void ExpectRecovers(const HandoffScene& scene, uint64_t base) {
   HandoffScene::ExpectFilled(rigs, base + 1000);
 }
 
+// Threads of this process that run before all others; none may beyond the window.
+size_t UrgentThreads() {
+  size_t urgent = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    const auto thread = static_cast<pid_t>(std::stol(task.path().filename()));
+    urgent += (::sched_getscheduler(thread) & ~SCHED_RESET_ON_FORK) == SCHED_FIFO ? 1 : 0;
+  }
+  return urgent;
+}
+
+bool MayBeUrgent() {
+  SetUrgency(Urgency::kThread);
+  const bool may = UrgentThreads() == 1;
+  SetUrgency(Urgency::kNone);
+  return may;
+}
+
 class HandoffWindowInBatches : public ::testing::TestWithParam<size_t> {};
 INSTANTIATE_TEST_SUITE_P(HandoffWindow, HandoffWindowInBatches, ::testing::Values(0, 1, 2, 8));
 
@@ -106,8 +127,12 @@ TEST_P(HandoffWindowInBatches, GivesEveryVolumeAndTheNextTakesThemOn) {
   const Rigs fresh = scene.Open(true);
   HandoffScene::Fill(old, 200);  // Behind the warm reading.
   TakeOutcome taken;
-  std::thread successor(
-      [&, &socket = *second] { taken = scene.Take(scene.Options(socket, "new"), fresh); });
+  bool urgent = false;
+  WindowOptions taking = scene.Options(*second, "new");
+  taking.at_step = [&](const char* step) {
+    if (std::string_view(step) == "claim") urgent = UrgentThreads() > 0;
+  };
+  std::thread successor([&] { taken = scene.Take(taking, fresh); });
   const GiveOutcome given = scene.Give(scene.Options(*first, "old"), old);
   successor.join();
   EXPECT_EQ(given.kind, GiveOutcome::Kind::kGiven) << given.reason;
@@ -115,9 +140,11 @@ TEST_P(HandoffWindowInBatches, GivesEveryVolumeAndTheNextTakesThemOn) {
   EXPECT_EQ(given.devices.size(), 3U);
   EXPECT_EQ(taken.devices.size(), 3U);
   EXPECT_EQ(scene.Owner(), "new");
+  EXPECT_EQ(urgent, MayBeUrgent());
   EXPECT_EQ(old[0]->Write(0, Stamped(1, 9)), -EIO) << "the predecessor may not append any more";
-  old.clear();
   HandoffScene::ExpectFilled(fresh, 200);
+  EXPECT_EQ(UrgentThreads(), 0U);
+  old.clear();
   HandoffScene::Fill(fresh, 300);
   HandoffScene::ExpectFilled(fresh, 300);
 }
@@ -152,6 +179,9 @@ TEST(HandoffWindow, ARefusalLeavesThePredecessorServing) {
   HandoffScene::ExpectFilled(old, 100);
   HandoffScene::Fill(old, 200);
   HandoffScene::ExpectFilled(old, 200);
+  // Behind what the window left to the successor's loops.
+  for (const auto& rig : fresh) OnLoopOf(rig->server(), [](VolumeServer&) {});
+  EXPECT_EQ(UrgentThreads(), 0U);
 }
 
 TEST(HandoffWindow, AJournalThatWasNotReadToItsEndIsNotTaken) {

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -36,6 +37,10 @@ using weir::GiveOutcome;
 using weir::HandoffSocket;
 using weir::TakeOutcome;
 using weir::VolumeServer;
+
+// The product's predecessor closes what it had when the successor says that it is complete; until
+// then the successor has the processors to itself.
+constexpr std::chrono::milliseconds kFarewell{100};
 
 struct Options {
   bool take = false;
@@ -270,6 +275,7 @@ void Engine::Serve(uint64_t generation) {
   }
   pthread_kill(signals.native_handle(), SIGUSR2);
   signals.join();
+  if (given) std::this_thread::sleep_for(kFarewell);
   if (!given) Stop();
   for (const auto& server : servers_) server->Close();
 }

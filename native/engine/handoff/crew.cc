@@ -5,6 +5,8 @@
 #include <csignal>
 #include <utility>
 
+#include "engine/handoff/urgent.h"
+
 namespace weir {
 
 Crew::Crew(size_t size) {
@@ -54,6 +56,7 @@ void Crew::Some(size_t from, size_t to, const std::function<void(size_t)>& job) 
 }
 
 void Crew::Run(Worker& worker) {
+  SetUrgency(Urgency::kWithWorkers);
   std::unique_lock lock(mutex_);
   for (;;) {
     worker.wake.wait(lock, [&] { return stopping_ || !worker.jobs.empty(); });

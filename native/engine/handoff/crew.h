@@ -1,5 +1,5 @@
 // One thread per volume for the length of a handoff, made before the window so that the window
-// starts none. Jobs may block.
+// starts none. Jobs may block. They are urgent (urgent.h).
 //
 // Thread: the methods on the owner's thread; jobs on the crew's.
 #pragma once

@@ -11,6 +11,7 @@
 #include "engine/handoff/crew.h"
 #include "engine/handoff/owners.h"
 #include "engine/handoff/rcu_guard.h"
+#include "engine/handoff/urgent.h"
 #include "engine/handoff/volume_giver.h"
 
 namespace weir {
@@ -251,7 +252,10 @@ GiveOutcome Giver::Run() {
 size_t BatchOfThisMachine() { return std::max<size_t>(std::thread::hardware_concurrency() / 2, 1); }
 
 GiveOutcome GiveAll(const WindowOptions& options, const std::vector<GiveVolume>& volumes) {
-  return Giver(options, volumes).Run();
+  SetUrgency(Urgency::kWithWorkers);
+  GiveOutcome outcome = Giver(options, volumes).Run();
+  SetUrgency(Urgency::kNone);
+  return outcome;
 }
 
 }  // namespace weir

@@ -10,6 +10,7 @@
 #include "engine/base/monotonic_clock.h"
 #include "engine/handoff/crew.h"
 #include "engine/handoff/owners.h"
+#include "engine/handoff/urgent.h"
 #include "engine/handoff/volume_taker.h"
 
 namespace weir {
@@ -213,7 +214,10 @@ TakeOutcome Taker::Run() {
 }  // namespace
 
 TakeOutcome TakeAll(const WindowOptions& options, const std::vector<TakeVolume>& volumes) {
-  return Taker(options, volumes).Run();
+  SetUrgency(Urgency::kWithWorkers);
+  TakeOutcome outcome = Taker(options, volumes).Run();
+  SetUrgency(Urgency::kNone);
+  return outcome;
 }
 
 }  // namespace weir

@@ -12,6 +12,7 @@
 #include "engine/base/check.h"
 #include "engine/base/monotonic_clock.h"
 #include "engine/handoff/on_loop.h"
+#include "engine/handoff/urgent.h"
 #include "engine/volume/ublk_transport.h"
 
 namespace weir {
@@ -102,6 +103,7 @@ Result<void> VolumeGiver::Freeze(uint64_t until_ns) {
   frozen_ = frozen->get_future();
   stage_ = Stage::kFreezing;
   server_.With([this, frozen](VolumeServer& at) {
+    SetUrgency(Urgency::kThread);
     body_.frozen_ns = MonotonicNs();
     const auto open = std::make_shared<int>(1 + (at.ublk != nullptr) + (at.nbd != nullptr));
     const auto one = [this, &at, open, frozen] {
@@ -193,6 +195,7 @@ Result<void> VolumeGiver::Revive() {
   stage_ = Stage::kServing;
   if (server_.parked()) return served;
   OnLoopOf(server_, [&](VolumeServer& at) {
+    SetUrgency(Urgency::kNone);
     if (reached >= Stage::kFreezing) {
       if (reached < Stage::kLeaving && at.ublk != nullptr) at.ublk->Thaw();
       if (at.nbd != nullptr) at.nbd->Thaw();
@@ -205,6 +208,7 @@ Result<void> VolumeGiver::Revive() {
 
 void VolumeGiver::LetGo() {
   const auto let_go = [](VolumeServer& at) {
+    SetUrgency(Urgency::kNone);
     at.volume().LetGo();
     if (at.nbd != nullptr) at.nbd->LetGo();
   };

@@ -9,6 +9,7 @@
 
 #include "engine/base/monotonic_clock.h"
 #include "engine/handoff/on_loop.h"
+#include "engine/handoff/urgent.h"
 #include "engine/ublk/ublk_nodes.h"
 #include "engine/volume/ublk_transport.h"
 
@@ -46,6 +47,13 @@ VolumeTaker::VolumeTaker(Options options)
       server_(options.server),
       transport_(options.transport),
       nbd_config_(std::move(options.nbd)) {}
+
+VolumeTaker::~VolumeTaker() { EndUrgency(); }
+
+void VolumeTaker::EndUrgency() {
+  if (!std::exchange(urgent_, false)) return;
+  server_.With([](VolumeServer&) { SetUrgency(Urgency::kNone); });
+}
 
 Result<void> VolumeTaker::Prepare() {
   Result<void> result;
@@ -97,7 +105,9 @@ Result<void> VolumeTaker::Follow(const window::VolumeBody& body, std::vector<Uni
   body_ = body;
   fds_ = std::move(fds);
   std::promise<Result<void>> caught_up;
+  urgent_ = true;
   server_.With([&](VolumeServer& at) {
+    SetUrgency(Urgency::kThread);
     const auto caught = at.volume().CatchUp(body.committed_seq);
     if (!caught.ok()) {
       caught_up.set_value(caught.error());
@@ -128,6 +138,7 @@ Result<void> VolumeTaker::Serve(uint64_t claimed_ns) {
   }
   const Result<void> owns = adopted->get_future().get();
   body_.serving_ns = MonotonicNs();
+  EndUrgency();
   if (!owns.ok() || !served.ok()) return owns.ok() ? served : owns;
   if (transport_ == Transport::kUblk) {
     // In a container of its own /dev, where the node is still missing.

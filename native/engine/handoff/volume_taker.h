@@ -25,6 +25,9 @@ class VolumeTaker {
     NbdConfig nbd;  // where and under which name the volume is served, if it is over NBD
   };
   explicit VolumeTaker(Options options);
+  ~VolumeTaker();
+  VolumeTaker(const VolumeTaker&) = delete;
+  VolumeTaker& operator=(const VolumeTaker&) = delete;
 
   [[nodiscard]] const Uid& uid() const noexcept { return uid_; }
   // REQUIRES that the predecessor's journal is at rest.
@@ -40,6 +43,7 @@ class VolumeTaker {
   Result<void> ServeNbd();
 
   Result<void> Open(const window::VolumeBody& body, uint64_t until_ns);
+  void EndUrgency();
 
   const Uid uid_;
   VolumeServer& server_;
@@ -50,6 +54,7 @@ class VolumeTaker {
   std::vector<UniqueFd> fds_;
   std::vector<std::byte> nbd_state_;
   window::VolumeBody body_;
+  bool urgent_ = false;  // the volume's loop
 };
 
 }  // namespace weir
