@@ -1,8 +1,8 @@
-// Goal: whatever program is killed, a pod that writes, syncs and reads back sees no I/O error and
-// no wrong byte, and everything that was asked for meanwhile comes true. Method: kill -9 of each
-// program of Weir, of the API server and of the S3 server while such a pod runs, and while a claim
-// and a pod that uses it have just been applied. The writer ends at the first error, and is never
-// started again: at the end it still runs.
+// Goal: whatever program is killed, or hangs, a pod that writes, syncs and reads back sees no I/O
+// error and no wrong byte, and everything that was asked for meanwhile comes true. Method: kill -9
+// of each program of Weir, of the API server and of the S3 server, and SIGSTOP of the engine, while
+// such a pod runs, and while a claim and a pod that uses it have just been applied. The writer ends
+// at the first error, and is never started again: at the end it still runs.
 import { expect, test } from "vitest";
 import { startControlPlane } from "../../hack/cluster/control-plane.ts";
 import { endDaemon } from "../../hack/cluster/daemons.ts";
@@ -32,6 +32,7 @@ test("each program is killed under a writing pod, everything converges", KILLS, 
     const victims: readonly (readonly [string, () => Promise<void>])[] = [
       ["csi-node", () => killProgram(node, "csi-node")],
       ["engine", () => killProgram(node, "engine")],
+      ["engine-hangs", () => killProgram(node, "engine", "STOP")],
       ["operator", () => killProgram(home, "operator")],
       ["versitygw", () => outage(scene)],
       ["kube-apiserver", () => killDaemon("kube-apiserver")],
@@ -41,7 +42,7 @@ test("each program is killed under a writing pod, everything converges", KILLS, 
       await untilTurns(scene, pod, 1);
     }
     for (const [victim, kill] of victims) {
-      console.log(`kill -9 ${victim}`);
+      console.log(`victim: ${victim}`);
       await scene.apply(
         claim({ name: victim, storageClass: "weir-local", size: "64Mi" }),
         podWithClaim({ name: victim, claim: victim, node }),

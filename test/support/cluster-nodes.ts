@@ -96,10 +96,17 @@ export async function onNode(name: string, script: string): Promise<string> {
   return end.output.trim();
 }
 
-/** Ends a program of Weir on a node as by `kill -9`, and waits until it runs and is ready again. */
-export async function killProgram(node: string, program: Program): Promise<void> {
+/**
+ * Ends a program of Weir on a node as by `kill -9`, or stops it for kubelet to end; waits until it
+ * runs and is ready again.
+ */
+export async function killProgram(
+  node: string,
+  program: Program,
+  signal: "KILL" | "STOP" = "KILL",
+): Promise<void> {
   const before = await containerOf(node, program);
-  await killNow(node, program);
+  await killNow(node, program, signal);
   await eventually(`${program} on ${node} is back`, async () => {
     const now = await containerOf(node, program);
     const isBack = now.ready && now.restartCount > before.restartCount;
@@ -107,9 +114,13 @@ export async function killProgram(node: string, program: Program): Promise<void>
   });
 }
 
-export async function killNow(node: string, program: Program): Promise<void> {
+export async function killNow(
+  node: string,
+  program: Program,
+  signal: "KILL" | "STOP" = "KILL",
+): Promise<void> {
   const { pattern } = PROGRAMS[program];
-  await onNode(node, `kill -KILL $(pgrep --full '^/usr/local/bin/node ${pattern}')`);
+  await onNode(node, `kill -${signal} $(pgrep --full '^/usr/local/bin/node ${pattern}')`);
 }
 
 export function containersOf({ status }: WeirPod) {

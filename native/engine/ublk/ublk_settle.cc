@@ -6,15 +6,26 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
+#include <string>
 
 namespace weir {
 namespace {
 
 constexpr long kSettleNs = 10'000'000;
 
+// A kernel that chooses at boot says only there what it chose: "none (voluntary) full lazy".
+constexpr const char* kChoice = "/sys/kernel/debug/sched/preempt";
+
 bool WorkersMayBeInterrupted() {
   utsname name{};
-  return ::uname(&name) != 0 || std::strstr(name.version, "PREEMPT_RT") != nullptr;
+  if (::uname(&name) != 0) return true;
+  if (std::strstr(name.version, "PREEMPT") == nullptr) return false;
+  std::ifstream file(kChoice);
+  std::string choice;
+  std::getline(file, choice);
+  return choice.find("(none)") == std::string::npos &&
+         choice.find("(voluntary)") == std::string::npos;
 }
 
 bool VisitEveryCpu() {

@@ -11,7 +11,8 @@
 namespace weir {
 
 // Call it when the device is seen QUIESCED. Takes a few thread switches; where not every CPU may be
-// used (a cpuset), or this kernel may interrupt its workers anywhere (PREEMPT_RT), 10 ms instead.
+// used (a cpuset), or this kernel may interrupt its workers anywhere (preempt=full or lazy, RT, or
+// no debugfs that says which), 10 ms instead.
 void SettleUblkWorker();
 
 }  // namespace weir
