@@ -246,7 +246,7 @@ void StrikeSuccessor(size_t batch, const Place& place, Fault fault) {
   SCOPED_TRACE(place.step + std::to_string(place.time) + " " + NameOf(fault));
   HandoffScene scene(2);
   scene.batch = batch;
-  scene.deadline_ms = fault == Fault::kStop ? 400 : 10'000;
+  scene.deadline_ms = fault == Fault::kStop ? 1'000 : 10'000;
   auto [first, second] = HandoffSocket::Pair();
   OtherProcess other([&, &socket = *second, &mine = first] {
     mine.reset();
@@ -324,7 +324,7 @@ void StrikePredecessor(size_t batch, const Place& place, Fault fault) {
   SCOPED_TRACE(place.step + std::to_string(place.time) + " " + NameOf(fault));
   HandoffScene scene(2);
   scene.batch = batch;
-  scene.deadline_ms = fault == Fault::kStop ? 400 : 10'000;
+  scene.deadline_ms = fault == Fault::kStop ? 1'000 : 10'000;
   auto [first, second] = HandoffSocket::Pair();
   std::array<int, 2> ready{};
   ASSERT_EQ(::pipe2(ready.data(), O_CLOEXEC), 0);

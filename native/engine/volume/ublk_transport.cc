@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "engine/base/monotonic_clock.h"
 #include "engine/ublk/ublk_char_device.h"
 #include "engine/ublk/ublk_nodes.h"
 #include "engine/ublk/ublk_settle.h"
@@ -27,18 +28,22 @@ void OnLoop(VolumeServer& server, Step step) {
   done.get_future().wait();
 }
 
-// Gently: a hot loop would starve the worker that it waits for on two CPUs.
+// Gently: a hot loop would starve the worker that it waits for on two CPUs. The question itself
+// takes long where commands are slow, so what follows is as long as it was.
 Result<void> AwaitQuiesced(UblkControl& control, uint32_t id, uint64_t deadline_ns) {
-  constexpr std::chrono::microseconds kPause{100};
-  const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(deadline_ns);
+  constexpr uint64_t kPauseNs = 100'000;
+  const uint64_t begin_ns = MonotonicNs();
   for (;;) {
+    const uint64_t asked_ns = MonotonicNs();
     const auto info = control.Info(id);
     if (!info.ok()) return info.error();
     if (info.value().state == UblkState::kQuiesced) return {};
-    if (std::chrono::steady_clock::now() >= until) {
+    const uint64_t now_ns = MonotonicNs();
+    if (now_ns - begin_ns >= deadline_ns) {
       return Error{EBUSY, "the kernel did not let go of the ublk device in time"};
     }
-    std::this_thread::sleep_for(kPause);
+    std::this_thread::sleep_for(
+        std::chrono::nanoseconds(std::max<uint64_t>(kPauseNs, now_ns - asked_ns)));
   }
 }
 
