@@ -84,7 +84,8 @@ std::function<void(const char*)> StrikeAt(const Place& place, Fault fault, Hando
   return [place, fault, &socket, times](const char* now) {
     if (place.step != now || times->fetch_add(1) + 1 != place.time) return;
     if (fault == Fault::kKill) ::kill(::getpid(), SIGKILL);
-    if (fault == Fault::kStop) ::kill(::getpid(), SIGSTOP);
+    // This thread, so that it comes no further.
+    if (fault == Fault::kStop) ::pthread_kill(::pthread_self(), SIGSTOP);
     if (fault == Fault::kCut) socket.Shutdown();
   };
 }

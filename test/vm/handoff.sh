@@ -207,6 +207,12 @@ no_more_than() { # NAME FILE
   ((now[1] <= first[1] && now[3] <= first[3]))
 }
 
+# Threads that run before all others; none may beyond a handoff. Its 41st field is the policy.
+none_urgent() { # NAME
+  ! awk '{ sub(/.*\) /, ""); if ($39 == 1) print FILENAME, $0 }' \
+    /proc/"$(pid_of "$1")"/task/*/stat 2>/dev/null | grep -q .
+}
+
 # The engine that serves has no more than the first of its kind had, by a handoff or a recovery, and
 # is alone.
 nothing_leaked() {
@@ -224,6 +230,7 @@ nothing_leaked() {
     cat /proc/"$(pid_of "$last")"/task/*/comm
     return 1
   }
+  await none_urgent "$last" || return
   [ "$(pgrep -xc handoff-target)" = 1 ] || { pgrep -xa handoff-target; return 1; }
   nodes=$(find /dev -name 'ublk[bc]*' | wc -l)
   [ "$nodes" = $((2 * DEVICES)) ] || { ls /dev; return 1; }

@@ -252,9 +252,8 @@ GiveOutcome Giver::Run() {
 size_t BatchOfThisMachine() { return std::max<size_t>(std::thread::hardware_concurrency() / 2, 1); }
 
 GiveOutcome GiveAll(const WindowOptions& options, const std::vector<GiveVolume>& volumes) {
-  SetUrgency(Urgency::kWithWorkers);
-  GiveOutcome outcome = Giver(options, volumes).Run();
-  SetUrgency(Urgency::kNone);
+  GiveOutcome outcome;
+  RunUrgently([&] { outcome = Giver(options, volumes).Run(); });
   return outcome;
 }
 

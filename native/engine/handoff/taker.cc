@@ -214,9 +214,8 @@ TakeOutcome Taker::Run() {
 }  // namespace
 
 TakeOutcome TakeAll(const WindowOptions& options, const std::vector<TakeVolume>& volumes) {
-  SetUrgency(Urgency::kWithWorkers);
-  TakeOutcome outcome = Taker(options, volumes).Run();
-  SetUrgency(Urgency::kNone);
+  TakeOutcome outcome;
+  RunUrgently([&] { outcome = Taker(options, volumes).Run(); });
   return outcome;
 }
 

@@ -6,15 +6,21 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 namespace weir {
 
 enum class Urgency : uint8_t {
   kNone,
   kThread,
-  kWithWorkers,  // and the threads that it makes, as io_uring's that carry out its commands
+  // And the threads that it makes, as io_uring's that carry out its commands: these stay urgent for
+  // as long as it lives, so it has to end with the window.
+  kWithWorkers,
 };
 
 void SetUrgency(Urgency urgency) noexcept;
+
+// Runs `job` on a thread of its own, urgent with its workers, and waits.
+void RunUrgently(const std::function<void()>& job);
 
 }  // namespace weir
