@@ -124,7 +124,11 @@ test.each(BROKEN)("a broken version: %s", async (_, values, shown) => {
     );
     await scene.untilReady("writer");
     await untilTurns(scene, "writer", 1);
-    const old = (await weirPods("node")).map(({ metadata }) => metadata.name).toSorted();
+    // The pods of the rollout before, if there was one, are gone.
+    const old = await eventually("a pod of each node alone", async () => {
+      const names = (await weirPods("node")).map(({ metadata }) => metadata.name);
+      return names.length === others.length + 1 ? names : undefined;
+    });
     const startedAt = new Date().toISOString();
     await installWeir(...values);
     try {
