@@ -204,7 +204,9 @@ weir::WindowOptions Engine::WindowOf(HandoffSocket& socket, uint64_t generation,
     const std::string name = step;
     if (fault != name + ":kill" && fault != name + ":stop") return;
     if (times->fetch_add(1) + 1 != at) return;
-    ::kill(::getpid(), fault == name + ":kill" ? SIGKILL : SIGSTOP);
+    if (fault == name + ":kill") ::kill(::getpid(), SIGKILL);
+    // To this thread: one sent to the process may stop another first while this one takes its step.
+    ::pthread_kill(::pthread_self(), SIGSTOP);
   };
   return window;
 }

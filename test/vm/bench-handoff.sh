@@ -62,7 +62,7 @@ measure_engine() { # DEPTH
   base "$out.windows"
   for ((number = 1; number <= HANDOFFS; number++)); do
     hand_over $number || { last_words; return 1; }
-    sleep 0.2
+    nap 0.2
   done
   windows $ENGINES/*.out >>"$out.windows"
   end_stall_load && stop

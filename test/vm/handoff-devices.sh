@@ -17,7 +17,7 @@ many() {
     hand_over $number || return
     progress "$number: $(head -n 1 $ENGINES/$number.out)"
     nothing_leaked || return
-    sleep "0.$((RANDOM % 3))"
+    nap "0.$((RANDOM % 3))"
   done
   grep -ho '"stallUs":[0-9]*' $ENGINES/*.out | cut -d: -f2 | sort -n >/run/stalls
   local count p50

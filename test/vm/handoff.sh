@@ -41,7 +41,7 @@ engine() { # NAME ARGUMENTS...
     wait $!
     echo $? >"$at.status"
   ) >>"$at.out" 2>&1 3>&- &
-  until [ -s "$at.pid" ]; do sleep 0.01; done
+  until [ -s "$at.pid" ]; do nap 0.01; done
 }
 
 owner() { cat $ENGINES/owner; }
@@ -54,8 +54,13 @@ said() { # NAME WHAT
   [[ $text == *"$2"* ]]
 }
 
-last_words() {
-  tail -n 3 $ENGINES/*.out
+last_words() { # of the newest engines, and where those that live stand
+  local pid
+  find $ENGINES -name '*.out' -printf '%T@ %p\n' | sort -n | tail -n 3 | cut -d ' ' -f 2 |
+    xargs tail -n 3
+  for pid in $(pgrep -x handoff-target); do
+    grep -H . /proc/"$pid"/task/*/{comm,wchan}
+  done
   dmesg | tail -n 5
 }
 

@@ -18,13 +18,18 @@ kernel_is_clean() {
   ! dmesg | grep -E "$faults"
 }
 
+# nap SECONDS: as sleep, but no program that is started: in an emulated guest each takes time from
+# those that are tested.
+exec {NAP}<> <(:)
+nap() { read -rt "$1" -u "$NAP" || :; }
+
 # await COMMAND...: until it succeeds, for at most PATIENCE seconds: long, for a guest that gets
 # little of its machine. Else the script's `last_words` tell what its engines said.
 await() {
   local until=$((SECONDS + ${PATIENCE:-120}))
   while ((SECONDS < until)); do
     "$@" && return
-    sleep 0.05
+    nap 0.05
   done
   echo "in vain: $*"
   last_words

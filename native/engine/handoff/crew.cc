@@ -1,26 +1,19 @@
 #include "engine/handoff/crew.h"
 
-#include <pthread.h>
-
-#include <csignal>
 #include <utility>
 
+#include "engine/base/signals_blocked.h"
 #include "engine/handoff/urgent.h"
 
 namespace weir {
 
 Crew::Crew(size_t size) {
-  // The threads inherit a mask that leaves every signal to the threads that expect them.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   for (size_t i = 0; i < size; ++i) {
     workers_.push_back(std::make_unique<Worker>());
     Worker& worker = *workers_.back();
     worker.thread = std::thread([this, &worker] { Run(worker); });
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Crew::~Crew() {

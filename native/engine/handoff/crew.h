@@ -1,5 +1,6 @@
 // One thread per volume for the length of a handoff, made before the window so that the window
-// starts none. Jobs may block. They are urgent (urgent.h).
+// starts none. Jobs may block. They are urgent (urgent.h), also before the window: io_uring's
+// workers, which a first command makes there, are as urgent as the thread that it came from.
 //
 // Thread: the methods on the owner's thread; jobs on the crew's.
 #pragma once

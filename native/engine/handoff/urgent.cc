@@ -1,10 +1,10 @@
 #include "engine/handoff/urgent.h"
 
-#include <pthread.h>
 #include <sched.h>
 
-#include <csignal>
 #include <thread>
+
+#include "engine/base/signals_blocked.h"
 
 #ifndef SCHED_RESET_ON_FORK
 #define SCHED_RESET_ON_FORK 0x40000000
@@ -23,16 +23,11 @@ void SetUrgency(Urgency urgency) noexcept {
 }
 
 void RunUrgently(const std::function<void()>& job) {
-  // The thread inherits a mask that leaves every signal to the threads that expect them.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   std::thread thread([&job] {
     SetUrgency(Urgency::kWithWorkers);
     job();
   });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   thread.join();
 }
 

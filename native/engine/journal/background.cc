@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <limits>
 #include <utility>
 
+#include "engine/base/signals_blocked.h"
 #include "engine/journal/footer.h"
 #include "engine/journal/prepare.h"
 
@@ -32,13 +32,8 @@ Background::~Background() { Stop(0); }
 
 void Background::Start() {
   if (options_.mode == BackgroundMode::kManual) return;
-  // The thread inherits a mask that leaves every signal to the threads that expect them.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   thread_ = std::thread([this] { Run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_setname_np(thread_.native_handle(), "weir-journal");
 }
 

@@ -1,12 +1,10 @@
 // The ring, the rounds, the wake-up from other threads and the timers of one volume's thread.
 //
 // A round costs one io_uring_enter: it submits what the previous round queued and waits for the
-// next completion. With DEFER_TASKRUN no completion appears between two enters, so everything that
-// is ready is seen at once and batches form by themselves under load.
+// next completion. With COOP_TASKRUN hardly a completion appears between two enters, so everything
+// that is ready is seen at once and batches form by themselves under load.
 #include "engine/loop/loop.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -18,6 +16,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/monotonic_clock.h"
+#include "engine/base/signals_blocked.h"
 #include "engine/loop/member_completion.h"
 #include "engine/loop/spin_policy.h"
 
@@ -33,10 +32,13 @@ constexpr uint32_t kCompletionsPerEntry = 4;
 // waiting for the other (4 KiB writes over ublk, 32 in flight, two CPUs: 24,000/s against 30,000).
 constexpr unsigned kRoundMax = 8;
 
-// SUBMIT_ALL (5.18), TASKRUN_FLAG and COOP_TASKRUN (5.19), SINGLE_ISSUER (6.0), DEFER_TASKRUN
-// (6.1). R_DISABLED lets the loop thread, not the creating thread, become the single issuer.
+// SUBMIT_ALL (5.18), TASKRUN_FLAG and COOP_TASKRUN (5.19), SINGLE_ISSUER (6.0). R_DISABLED lets the
+// loop thread, not the creating thread, become the single issuer.
+//
+// Not DEFER_TASKRUN: what completes on such a ring after its thread has ended lies there until the
+// kernel's clean-up of the ring looks again, 50 ms later, and a ublk device is held as long.
 constexpr std::array<uint32_t, 3> kSetupFlags = {
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
         IORING_SETUP_SUBMIT_ALL,
     IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
     0,
@@ -284,10 +286,7 @@ Loop::~Loop() = default;
 
 void Loop::Run() {
   State& state = *state_;
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  WEIR_CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+  const SignalsBlocked blocked;
   WEIR_CHECK(!state.enabled && io_uring_enable_rings(&state.ring) >= 0);
   state.enabled = true;
   // Saves the file lookup in every enter; older kernels do without.
@@ -307,7 +306,6 @@ void Loop::Run() {
   io_uring_submit(&state.ring);  // What the last round queued, such as ublk commits.
   // The registration belongs to this thread; ~Loop may run on another.
   if (fd_registered) io_uring_unregister_ring_fd(&state.ring);
-  WEIR_CHECK(pthread_sigmask(SIG_SETMASK, &before, nullptr) == 0);
 }
 
 void Loop::Stop() {

@@ -1,15 +1,19 @@
 #include "engine/volume/worker.h"
 
-#include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <utility>
 
+#include "engine/base/signals_blocked.h"
+
 namespace weir {
 
-Worker::Worker(int nice) : thread_([this, nice] { Run(nice); }) {}
+Worker::Worker(int nice) {
+  const SignalsBlocked blocked;
+  thread_ = std::thread([this, nice] { Run(nice); });
+}
 
 Worker::~Worker() {
   {
@@ -29,9 +33,6 @@ void Worker::Post(std::function<void()> job) {
 }
 
 void Worker::Run(int nice) {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);
   // Linux keeps niceness per thread; a refusal only costs fairness, so it is not an error.
   if (nice != 0) (void)setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), nice);
   std::unique_lock lock(mutex_);
