@@ -213,7 +213,7 @@ void VolumeGiver::LetGo() {
     if (at.nbd != nullptr) at.nbd->LetGo();
   };
   if (server_.parked()) {
-    let_go(server_);  // Its loop's urgency ended with that thread: here it is the window's that ends.
+    let_go(server_);  // Its loop's urgency ended with that thread: here the window's ends.
     // For whoever still asks it something: a task that never runs is an answer that never comes.
     (void)server_.Unpark();
   } else {
