@@ -8,6 +8,8 @@ RUN=/mnt/disk/run
 ENGINES=/run/engines
 # Nothing is ever uploaded, so all that the load writes has to fit, however long the run.
 JOURNAL=$((DEVICES > 1 ? 640 << 20 : 2048 << 20))
+# Requests a second of the oracle and of fio each, on every device.
+RATE=${RATE:-$((300 / DEVICES + 10))}
 REGION_BLOCKS=4096 # of the oracle and of fio each, on every device; a device has 16,384
 modprobe ublk_drv
 mkdir -p /run/bin
@@ -110,7 +112,7 @@ start_load() {
   for ((at = 0; at < DEVICES; at++)); do
     /run/bin/oracle run --target dev:/dev/ublkb$at --log /dev/shm/log.$at \
       --blocks $REGION_BLOCKS --seed $((5 + at)) --depth 8 --sizes 1-4 \
-      --rate $((300 / DEVICES + 10)) --seconds 30000 --flush-at-end \
+      --rate $RATE --seconds 30000 --flush-at-end \
       >/run/load.oracle.$at 2>&1 3>&- &
     echo $! >/run/load.pid.$at
     fio_load $at >/run/load.fio.$at 2>&1 3>&- &
@@ -122,7 +124,7 @@ fio_load() { # DEVICE
   until [ -f /run/load.stop ]; do
     fio --name=verify --filename=/dev/ublkb"$1" --offset=$((REGION_BLOCKS * 4096)) \
       --size=$((REGION_BLOCKS * 1024)) --ioengine=io_uring --direct=1 --rw=randwrite --bs=4k \
-      --iodepth=32 --rate_iops=$((300 / DEVICES + 10)) --verify=crc32c --verify_fatal=1 \
+      --iodepth=32 --rate_iops=,$RATE --verify=crc32c --verify_fatal=1 \
       --verify_state_save=0 --minimal >/run/load.pass."$1" 2>&1 ||
       touch /run/load.failed."$1"
     echo "$?" >>/run/load.passes."$1"
