@@ -8,7 +8,7 @@ KILLS=${KILLS:-200}
 MINUTES=${MINUTES:-240}
 DEVICES=${DEVICES:-2}
 # Each successor reads all that its round has written, which is most of its time.
-RATE=50
+RATE=40
 source test/vm/report.sh
 source test/vm/handoff.sh
 ROUNDS=$(((HANDOFFS + 99) / 100))
@@ -20,7 +20,9 @@ steps() { # HANDOFFS KILLS
   local number killed=0
   for ((number = 1; number <= $1; number++)); do
     ! late || return 0
-    hand_over "$number" && nothing_leaked || return
+    hand_over "$number" || return
+    # What leaks grows; looking for it each time would take as long as the handoffs.
+    ((number % 10 != 0)) || nothing_leaked || return
     echo handoff >>/run/done
     while ((killed * $1 < number * $2)); do
       ((++killed))

@@ -53,7 +53,8 @@ class Loop {
   void CloseRing();
   // A fresh ring after CloseRing(), for another Run().
   Result<void> OpenRing();
-  // Any thread. Runs `task` on the loop thread in one of the next rounds, in order of posting.
+  // Any thread. Runs `task` on the loop thread in order of posting: in this round if it is posted
+  // before the tasks had their turn, else in a later one.
   // Control path only: it locks and may allocate.
   void Post(std::function<void()> task);
 

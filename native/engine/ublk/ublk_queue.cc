@@ -78,8 +78,11 @@ void UblkQueue::Freeze(std::function<void()> done) {
 
 void UblkQueue::MaybeFrozen() {
   if (!frozen_ || in_device_ > 0 || !frozen_done_) return;
-  // The commits of this round are submitted at its end, so before the task of a later round runs.
-  loop_.Post(std::exchange(frozen_done_, nullptr));
+  // The commits of this round are submitted at its end, so before a task of the next one runs. A
+  // task may still run in the round that posts it, but not the one that such a task posts.
+  loop_.Post([&loop = loop_, done = std::exchange(frozen_done_, nullptr)]() mutable {
+    loop.Post(std::move(done));
+  });
 }
 
 void UblkQueue::Thaw() {

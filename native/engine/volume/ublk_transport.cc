@@ -47,6 +47,26 @@ Result<void> AwaitQuiesced(UblkControl& control, uint32_t id, uint64_t deadline_
   }
 }
 
+// Whether the kernel took all tags away. It tries each once, and passes over one whose request is
+// just being put back, as it does with every request from now on: so it is asked again.
+bool Quiesce(VolumeServer& server, const UblkLeave& leave) {
+  constexpr std::chrono::milliseconds kPatience{10};
+  const auto gone = std::make_shared<std::promise<void>>();
+  // Not waited for: it was posted before the kernel takes the first tag away.
+  server.With([gone](VolumeServer& at) { at.ublk_gone = [gone] { gone->set_value(); }; });
+  const auto all_taken = gone->get_future();
+  const uint64_t begin_ns = MonotonicNs();
+  for (;;) {
+    const uint64_t waited_ns = MonotonicNs() - begin_ns;
+    if (waited_ns >= leave.deadline_ns) break;
+    const auto left_ms = static_cast<uint32_t>((leave.deadline_ns - waited_ns) / 1'000'000);
+    if (!leave.control.Quiesce(leave.info.id, std::max<uint32_t>(left_ms, 1)).ok()) break;
+    if (all_taken.wait_for(kPatience) == std::future_status::ready) return true;
+  }
+  OnLoop(server, [](VolumeServer& at) { at.ublk_gone = nullptr; });
+  return false;
+}
+
 // A sync whose end is lost with its ring could have failed, and the disk says so only once.
 void AwaitSyncs(VolumeServer& server) {
   constexpr std::chrono::microseconds kPause{200};
@@ -195,17 +215,8 @@ Result<void> LeaveUblk(VolumeServer& server, const UblkLeave& leave) {
   UblkControl& control = leave.control;
   const uint32_t id = leave.info.id;
   const bool quiesces = (leave.info.features & ublk::kFeatureQuiesce) != 0;
-  if (quiesces) {
-    const auto gone = std::make_shared<std::promise<void>>();
-    // Not waited for: it was posted before the kernel takes the first tag away.
-    server.With([gone](VolumeServer& at) { at.ublk_gone = [gone] { gone->set_value(); }; });
-    const auto deadline_ms = static_cast<uint32_t>(leave.deadline_ns / 1'000'000);
-    const auto quiesced = control.Quiesce(id, std::max<uint32_t>(deadline_ms, 1));
-    const auto limit = std::chrono::nanoseconds(leave.deadline_ns);
-    if (quiesced.ok() && gone->get_future().wait_for(limit) == std::future_status::ready) return {};
-    // It needs an idle tag; a queue full of requests ends the other way.
-    OnLoop(server, [](VolumeServer& at) { at.ublk_gone = nullptr; });
-  }
+  // A queue full of requests, without an idle tag, ends the other way.
+  if (quiesces && Quiesce(server, leave)) return {};
   if (quiesces || leave.syncs) AwaitSyncs(server);
   server.Park();
   if (!quiesces) {
