@@ -18,6 +18,8 @@ const [socketPath = "", stopFile = "", written = "", ...extras] = process.argv.s
 const MIB = 1024 * 1024;
 const TRIES = 60;
 const PAUSE_MS = 500;
+/** Between two rounds of calls: the engine's loading has to go on beside them. */
+const ROUND_PAUSE_MS = 3000;
 /** Longer than the end of a handoff is waited for. */
 const CALL_MS = 120_000;
 /** Only from Linux 6.16 on does a ublk device grow in use. */
@@ -58,7 +60,7 @@ async function snapshots(): Promise<void> {
       uid: asSnapshotUid(random.hex32()),
     };
     await persistently("snapshot", (context) => engine.snapshot(options, context));
-    await sleep(PAUSE_MS);
+    await sleep(ROUND_PAUSE_MS);
   }
 }
 
@@ -71,7 +73,7 @@ async function comingAndGoing(name: string): Promise<void> {
       await persistently("grow", (context) => engine.grow({ name, sizeBytes }, context));
     }
     await persistently("detach", (context) => engine.detach({ name, force: false }, context));
-    await sleep(PAUSE_MS);
+    await sleep(ROUND_PAUSE_MS);
   }
 }
 

@@ -23,7 +23,7 @@ attach_all() {
   local at extra
   for extra in $EXTRAS; do weir create $extra --size 8M || return; done
   for ((at = 0; at < VOLUMES; at++)); do
-    weir create v$at --size 32M && weir attach v$at --transport ublk --max-dirty-age 500ms \
+    weir create v$at --size 32M && weir attach v$at --transport ublk --max-dirty-age 2s \
       >/run/device.$at || return
   done
 }
