@@ -42,7 +42,8 @@ export async function benchHandoff(options: HandoffBenchOptions): Promise<readon
       timeoutMs: (runs * (handoffs * SECONDS_EACH + baseSeconds + 30) + 120) * 1000,
     });
     if (end.exitCode !== 0 || end.complaints.length > 0) {
-      throw new Error(`the guest failed:\n${end.output}\n${end.complaints.join("\n")}`);
+      const words = [end.output, ...end.complaints].join("\n");
+      throw new Error(`the guest with kernel ${kernel} failed:\n${words}`);
     }
     rows.push(...rowsOf(kernel, share));
     rmSync(share, { recursive: true });

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -170,8 +171,10 @@ Left Seat::Leave(uint64_t place) {
     queue_->Freeze(done);
   });
   if (quiesces_) {
-    Must(control_->Quiesce(info_.id, 2000));
-    aborted_.get_future().wait();
+    const auto all_taken = aborted_.get_future();
+    do {
+      Must(control_->Quiesce(info_.id, 2000));  // Again and again, as LeaveUblk() does.
+    } while (all_taken.wait_for(std::chrono::milliseconds(10)) != std::future_status::ready);
     queue_.reset();
     return left;
   }
