@@ -22,7 +22,7 @@ steps() { # HANDOFFS KILLS
     ! late || return 0
     hand_over "$number" || return
     # What leaks grows; looking for it each time would take as long as the handoffs.
-    ((number % 10 != 0)) || nothing_leaked || return
+    ((number % 10 != 0 && number != $1)) || nothing_leaked || return
     echo handoff >>/run/done
     while ((killed * $1 < number * $2)); do
       ((++killed))
