@@ -78,10 +78,14 @@ class UblkQueueTest : public testing::Test {
                                          UblkQueueConfig{kDepth, kMaxIoBytes});
     queue_->Begin([this] { ++all_aborted_; });
   }
-  // Runs the loop until what was posted so far, and what that posted, has run. Once per test.
+  // Runs the loop until what was posted so far has run, and what came of it in three further
+  // steps: the end of a freeze is posted by a task that another one posts. Once per test.
   void RunPosted() {
-    loop_->Post([this] { loop_->Post([this] { loop_->Stop(); }); });
+    StopAfter(3);
     loop_->Run();
+  }
+  void StopAfter(int steps) {
+    loop_->Post([this, steps] { steps > 0 ? StopAfter(steps - 1) : loop_->Stop(); });
   }
   std::vector<std::byte> Filled(size_t bytes, int value) {
     return std::vector<std::byte>(bytes, static_cast<std::byte>(value));
