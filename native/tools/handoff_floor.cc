@@ -140,6 +140,7 @@ class Seat {
 
   const UblkDeviceInfo info_;
   const bool quiesces_;
+  const bool worker_runs_through_ = weir::UblkWorkerRunsThrough();
   weir::NullDevice device_;
   std::unique_ptr<UblkControl> control_;
   std::unique_ptr<weir::Loop> loop_;
@@ -185,7 +186,7 @@ Left Seat::Leave(uint64_t place) {
     const timespec pause{0, 100'000};
     ::nanosleep(&pause, nullptr);
   }
-  weir::SettleUblkWorker();
+  weir::SettleUblkWorker(worker_runs_through_);
   queue_.reset();
   Must(control_->StartRecovery(info_.id, true));
   return left;

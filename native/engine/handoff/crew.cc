@@ -1,5 +1,8 @@
 #include "engine/handoff/crew.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include <utility>
 
 #include "engine/base/signals_blocked.h"
@@ -46,6 +49,14 @@ void Crew::Some(size_t from, size_t to, const std::function<void(size_t)>& job) 
   }
   job(to - 1);
   Wait();
+}
+
+void Crew::Relax() {
+  for (const auto& worker : workers_) {
+    const sched_param param{};
+    (void)::pthread_setschedparam(worker->thread.native_handle(), SCHED_OTHER, &param);
+  }
+  SetUrgency(Urgency::kNone);
 }
 
 void Crew::Run(Worker& worker) {

@@ -32,6 +32,9 @@ class Crew {
   // a wake less for most nodes' only volume.
   void All(const std::function<void(size_t)>& job) { Some(0, workers_.size(), job); }
   void Some(size_t from, size_t to, const std::function<void(size_t)>& job);
+  // From now on its threads run as any other does, and so does this one: those whom users wait for
+  // come first again.
+  void Relax();
   [[nodiscard]] size_t size() const noexcept { return workers_.size(); }
 
  private:

@@ -177,6 +177,7 @@ bool Giver::AllSent() const {
 }
 
 GiveOutcome Giver::Given() {
+  crew_.Relax();  // The other engine answers what has waited.
   for (const auto& volume : volumes_) volume->LetGo();
   return {.kind = GiveOutcome::Kind::kGiven,
           .reason = {},

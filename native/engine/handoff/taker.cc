@@ -199,6 +199,7 @@ TakeOutcome Taker::Run() {
   if (taken.ok()) {
     options_.at_step("taken");
     (void)Tell(Kind::kTaken, {});
+    crew_.Relax();  // Clearing away would only delay the first answers.
     return {.kind = TakeOutcome::Kind::kTaken, .reason = {}, .devices = Devices()};
   }
   std::string reason = refusal_.empty() ? taken.error().what : refusal_;

@@ -13,6 +13,7 @@
 #include "engine/base/monotonic_clock.h"
 #include "engine/handoff/on_loop.h"
 #include "engine/handoff/urgent.h"
+#include "engine/ublk/ublk_settle.h"
 #include "engine/volume/ublk_transport.h"
 
 namespace weir {
@@ -64,6 +65,8 @@ Result<void> VolumeGiver::Rest(uint64_t until_ns) {
     const auto info = control_->Info(server_.ublk_id);
     if (!info.ok()) return info.error();
     device_ = info.value();
+    const bool settles = (device_.features & ublk::kFeatureQuiesce) == 0;
+    worker_runs_through_ = settles && UblkWorkerRunsThrough();
   }
   while (!journal->background_at_rest()) {
     if (LeftNs(until_ns) == 0) {
@@ -133,9 +136,11 @@ Result<void> VolumeGiver::Leave(uint64_t until_ns) {
   WEIR_CHECK(stage_ == Stage::kFrozen);
   if (control_ != nullptr) {
     stage_ = Stage::kLeaving;
-    const auto left = LeaveUblk(
-        server_,
-        {.control = *control_, .info = device_, .syncs = syncs_, .deadline_ns = LeftNs(until_ns)});
+    const auto left = LeaveUblk(server_, {.control = *control_,
+                                          .info = device_,
+                                          .syncs = syncs_,
+                                          .worker_runs_through = worker_runs_through_,
+                                          .deadline_ns = LeftNs(until_ns)});
     if (!left.ok()) return left;
     stage_ = Stage::kLeft;
   }

@@ -52,6 +52,7 @@ class VolumeGiver {
   Stage stage_ = Stage::kServing;
   std::unique_ptr<UblkControl> control_;  // of this volume alone, so that none waits for another
   UblkDeviceInfo device_;
+  bool worker_runs_through_ = false;  // of the driver, where that matters
   std::future<void> frozen_;
   // Of the moment that it was at rest.
   bool failed_ = false;

@@ -24,6 +24,8 @@ constexpr size_t kNbdStateAt = 1;
 constexpr size_t kNbdSocketsAt = 2;
 // A client's requests and replies in hand: at most what one server holds for all of them.
 constexpr size_t kNbdStateBytesMax = 1U << 30;
+// What has waited is answered first, before both engines clear away.
+constexpr uint64_t kFirstAnswersNs = 10'000'000;
 
 Result<std::vector<std::byte>> ReadAll(int fd) {
   struct stat status {};
@@ -48,11 +50,13 @@ VolumeTaker::VolumeTaker(Options options)
       transport_(options.transport),
       nbd_config_(std::move(options.nbd)) {}
 
-VolumeTaker::~VolumeTaker() { EndUrgency(); }
+VolumeTaker::~VolumeTaker() { EndUrgency(0); }
 
-void VolumeTaker::EndUrgency() {
+void VolumeTaker::EndUrgency(uint64_t after_ns) {
   if (!std::exchange(urgent_, false)) return;
-  server_.With([](VolumeServer&) { SetUrgency(Urgency::kNone); });
+  server_.With([after_ns](VolumeServer& at) {
+    at.loop().After(after_ns, [] { SetUrgency(Urgency::kNone); });
+  });
 }
 
 Result<void> VolumeTaker::Prepare() {
@@ -138,7 +142,7 @@ Result<void> VolumeTaker::Serve(uint64_t claimed_ns) {
   }
   const Result<void> owns = adopted->get_future().get();
   body_.serving_ns = MonotonicNs();
-  EndUrgency();
+  EndUrgency(kFirstAnswersNs);
   if (!owns.ok() || !served.ok()) return owns.ok() ? served : owns;
   if (transport_ == Transport::kUblk) {
     // In a container of its own /dev, where the node is still missing.

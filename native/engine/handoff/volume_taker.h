@@ -43,7 +43,7 @@ class VolumeTaker {
   Result<void> ServeNbd();
 
   Result<void> Open(const window::VolumeBody& body, uint64_t until_ns);
-  void EndUrgency();
+  void EndUrgency(uint64_t after_ns);
 
   const Uid uid_;
   VolumeServer& server_;

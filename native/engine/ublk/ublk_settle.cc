@@ -17,25 +17,19 @@ constexpr long kSettleNs = 10'000'000;
 // A kernel that chooses at boot says only there what it chose: "none (voluntary) full lazy".
 constexpr const char* kChoice = "/sys/kernel/debug/sched/preempt";
 
-bool WorkersMayBeInterrupted() {
-  utsname name{};
-  if (::uname(&name) != 0) return true;
-  if (std::strstr(name.version, "PREEMPT") == nullptr) return false;
-  std::ifstream file(kChoice);
-  std::string choice;
-  std::getline(file, choice);
-  return choice.find("(none)") == std::string::npos &&
-         choice.find("(voluntary)") == std::string::npos;
-}
-
 bool VisitEveryCpu() {
   cpu_set_t before;
   CPU_ZERO(&before);
   if (::sched_getaffinity(0, sizeof(before), &before) != 0) return false;
   const long online = ::sysconf(_SC_NPROCESSORS_ONLN);
   const long possible = ::sysconf(_SC_NPROCESSORS_CONF);
+  const int here = ::sched_getcpu();  // visited already: it is where QUIESCED was seen, or later
   long visited = 0;
   for (int cpu = 0; cpu < possible && cpu < CPU_SETSIZE; ++cpu) {
+    if (cpu == here) {
+      ++visited;
+      continue;
+    }
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(cpu, &one);
@@ -47,8 +41,19 @@ bool VisitEveryCpu() {
 
 }  // namespace
 
-void SettleUblkWorker() {
-  if (!WorkersMayBeInterrupted() && VisitEveryCpu()) return;
+bool UblkWorkerRunsThrough() {
+  utsname name{};
+  if (::uname(&name) != 0) return false;
+  if (std::strstr(name.version, "PREEMPT") == nullptr) return true;
+  std::ifstream file(kChoice);
+  std::string choice;
+  std::getline(file, choice);
+  return choice.find("(none)") != std::string::npos ||
+         choice.find("(voluntary)") != std::string::npos;
+}
+
+void SettleUblkWorker(bool worker_runs_through) {
+  if (worker_runs_through && VisitEveryCpu()) return;
   const timespec pause{0, kSettleNs};
   ::nanosleep(&pause, nullptr);
 }

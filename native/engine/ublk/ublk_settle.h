@@ -10,9 +10,13 @@
 
 namespace weir {
 
-// Call it when the device is seen QUIESCED. Takes a few thread switches; where not every CPU may be
-// used (a cpuset), or this kernel may interrupt its workers anywhere (preempt=full or lazy, RT, or
-// no debugfs that says which), 10 ms instead.
-void SettleUblkWorker();
+// Whether this kernel interrupts its workers only where they sleep. False: it may do so anywhere
+// (preempt=full or lazy, RT), or there is no debugfs that says which. Reads a file, which is better
+// done before anybody waits.
+bool UblkWorkerRunsThrough();
+
+// Call it when the device is seen QUIESCED. Takes a thread switch per CPU; where not every CPU may
+// be used (a cpuset), or the worker may be interrupted, 10 ms instead.
+void SettleUblkWorker(bool worker_runs_through);
 
 }  // namespace weir

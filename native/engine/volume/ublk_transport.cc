@@ -222,8 +222,9 @@ Result<void> LeaveUblk(VolumeServer& server, const UblkLeave& leave) {
   if (!quiesces) {
     const auto waited = AwaitQuiesced(control, id, leave.deadline_ns);
     if (!waited.ok()) return waited;
-    SettleUblkWorker();
+    SettleUblkWorker(leave.worker_runs_through);
   }
+  // Last: were the ring's worker the last to hold the file, the kernel would close it a tick later.
   server.ublk.reset();
   return control.StartRecovery(id, true);
 }

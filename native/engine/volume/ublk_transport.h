@@ -34,6 +34,7 @@ struct UblkLeave {
   UblkControl& control;
   const UblkDeviceInfo& info;
   bool syncs = true;  // a sync of the journal may be under way, whose end must not be lost
+  bool worker_runs_through = false;  // of a kernel without QUIESCE_DEV: ublk_settle.h
   uint64_t deadline_ns = UblkControl::kDeadlineNs;
 };
 Result<void> LeaveUblk(VolumeServer& server, const UblkLeave& leave);
