@@ -61,11 +61,14 @@ void VolumeTaker::EndUrgency(uint64_t after_ns) {
 
 Result<void> VolumeTaker::Prepare() {
   Result<void> result;
+  urgent_ = true;
   OnLoopOf(server_, [&](VolumeServer& at) {
     result = at.volume().PrepareAdopt();
     if (!result.ok()) return;
     const auto caught = at.volume().CatchUp(UINT64_MAX);
     if (!caught.ok()) result = caught.error();
+    // Before the window: there it would first have to get its turn to ask for it.
+    SetUrgency(Urgency::kThread);
   });
   if (!result.ok() || transport_ != Transport::kUblk) return result;
   auto control = UblkControl::Open();
@@ -109,9 +112,7 @@ Result<void> VolumeTaker::Follow(const window::VolumeBody& body, std::vector<Uni
   body_ = body;
   fds_ = std::move(fds);
   std::promise<Result<void>> caught_up;
-  urgent_ = true;
   server_.With([&](VolumeServer& at) {
-    SetUrgency(Urgency::kThread);
     const auto caught = at.volume().CatchUp(body.committed_seq);
     if (!caught.ok()) {
       caught_up.set_value(caught.error());
