@@ -55,6 +55,7 @@ VolumeTaker::~VolumeTaker() { EndUrgency(0); }
 void VolumeTaker::EndUrgency(uint64_t after_ns) {
   if (!std::exchange(urgent_, false)) return;
   server_.With([after_ns](VolumeServer& at) {
+    if (after_ns == 0) return SetUrgency(Urgency::kNone);
     at.loop().After(after_ns, [] { SetUrgency(Urgency::kNone); });
   });
 }
