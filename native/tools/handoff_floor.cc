@@ -118,6 +118,11 @@ class Seat {
   void Take() {
     Open();
     Fetch();
+    if (!weir::UblkQueueStandsStill()) {
+      // Submitted at the end of the round: a task of a task runs after that.
+      Await([this](const auto& done) { loop_->Post([this, done] { loop_->Post(done); }); });
+      weir::SettleUblkRequeues();
+    }
     Must(control_->EndRecovery(info_.id));
   }
   void Start() {

@@ -1,10 +1,13 @@
 #include "engine/ublk/ublk_settle.h"
 
+#include <linux/membarrier.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -39,6 +42,11 @@ bool VisitEveryCpu() {
   return online > 0 && visited >= online;
 }
 
+void Pause() {
+  const timespec pause{0, kSettleNs};
+  ::nanosleep(&pause, nullptr);
+}
+
 }  // namespace
 
 bool UblkWorkerRunsThrough() {
@@ -53,9 +61,20 @@ bool UblkWorkerRunsThrough() {
 }
 
 void SettleUblkWorker(bool worker_runs_through) {
-  if (worker_runs_through && VisitEveryCpu()) return;
-  const timespec pause{0, kSettleNs};
-  ::nanosleep(&pause, nullptr);
+  if (!worker_runs_through || !VisitEveryCpu()) Pause();
+}
+
+// Where the name is not understood, the kernel is taken for a new one.
+bool UblkQueueStandsStill() {
+  utsname name{};
+  unsigned major = 0;
+  unsigned minor = 0;
+  if (::uname(&name) != 0 || std::sscanf(name.release, "%u.%u", &major, &minor) != 2) return false;
+  return major < 6 || (major == 6 && minor < 15);
+}
+
+void SettleUblkRequeues() {
+  if (::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) != 0) Pause();
 }
 
 }  // namespace weir

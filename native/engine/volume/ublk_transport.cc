@@ -29,9 +29,11 @@ void OnLoop(VolumeServer& server, Step step) {
 }
 
 // Gently: a hot loop would starve the worker that it waits for on two CPUs. The question itself
-// takes long where commands are slow, so what follows is as long as it was.
+// takes long where commands are slow, so what follows is as long as it was; but not where it was
+// only its turn that came late, by milliseconds.
 Result<void> AwaitQuiesced(UblkControl& control, uint32_t id, uint64_t deadline_ns) {
-  constexpr uint64_t kPauseNs = 100'000;
+  constexpr uint64_t kPauseNsMin = 100'000;
+  constexpr uint64_t kPauseNsMax = 500'000;
   const uint64_t begin_ns = MonotonicNs();
   for (;;) {
     const uint64_t asked_ns = MonotonicNs();
@@ -43,7 +45,7 @@ Result<void> AwaitQuiesced(UblkControl& control, uint32_t id, uint64_t deadline_
       return Error{EBUSY, "the kernel did not let go of the ublk device in time"};
     }
     std::this_thread::sleep_for(
-        std::chrono::nanoseconds(std::max<uint64_t>(kPauseNs, now_ns - asked_ns)));
+        std::chrono::nanoseconds(std::clamp(now_ns - asked_ns, kPauseNsMin, kPauseNsMax)));
   }
 }
 
@@ -143,14 +145,26 @@ void Fetch(VolumeServer& server, uint32_t id, std::unique_ptr<UblkQueue> queue) 
   });
 }
 
-// Fetches the tags on the loop while this thread waits in START_DEV or END_USER_RECOVERY.
+Result<void> EndRecovery(VolumeServer& server, UblkControl& control, uint32_t id) {
+  if (!UblkQueueStandsStill()) {
+    std::promise<void> fetched;
+    // Submitted at the end of the round that fetches: a task of a task runs after that.
+    server.With([&](VolumeServer& at) {
+      at.loop().Post([&] { at.loop().Post([&] { fetched.set_value(); }); });
+    });
+    fetched.get_future().wait();
+    SettleUblkRequeues();
+  }
+  return control.EndRecovery(id);
+}
+
 Result<void> Serve(VolumeServer& server, UblkControl& control, const UblkDeviceInfo& info,
                    bool recover) {
   auto channel = UblkCharDevice::Open(info.id, info.queue_depth, UblkControl::kDeadlineNs);
   if (!channel.ok()) return channel.error();
   if (!recover) server.With([info](VolumeServer&) { LeaveUnscanned(info); });
   Fetch(server, info.id, MakeQueue(server, info, std::move(channel.value())));
-  const auto live = recover ? control.EndRecovery(info.id) : control.Start(info.id);
+  const auto live = recover ? EndRecovery(server, control, info.id) : control.Start(info.id);
   if (!live.ok()) return live;
   const auto node = EnsureUblkBlockNode(info.id, UblkControl::kDeadlineNs);
   if (!node.ok()) return node.error();
@@ -239,7 +253,7 @@ Result<std::unique_ptr<UblkQueue>> OpenLeftUblk(VolumeServer& server, const Ublk
 Result<void> ServeLeftUblk(VolumeServer& server, UblkControl& control, uint32_t id,
                            std::unique_ptr<UblkQueue> queue) {
   Fetch(server, id, std::move(queue));
-  return control.EndRecovery(id);
+  return EndRecovery(server, control, id);
 }
 
 Result<void> AbandonUblk(UblkControl& control, uint32_t id) {
