@@ -8,12 +8,35 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "engine/base/result.h"
 
 namespace weir {
 
 enum class OwnerClaim : uint8_t { kMine, kTaken };
+
+// A file of its own in the folder, with the owner's identity in it, that is to become that of a
+// generation: all that takes time is done before the moment in which requests wait for the claim.
+class OwnerFile {
+ public:
+  static Result<OwnerFile> Write(const std::string& owners, std::string_view identity);
+  OwnerFile(OwnerFile&& other) noexcept
+      : owners_(std::move(other.owners_)), hidden_(std::exchange(other.hidden_, {})) {}
+  OwnerFile& operator=(OwnerFile&&) = delete;
+  // Removes the name it had before.
+  ~OwnerFile();
+
+  // As ClaimGeneration().
+  [[nodiscard]] Result<OwnerClaim> Claim(uint64_t generation) const;
+
+ private:
+  OwnerFile(std::string owners, std::string hidden)
+      : owners_(std::move(owners)), hidden_(std::move(hidden)) {}
+
+  std::string owners_;
+  std::string hidden_;
+};
 
 // Makes the file of `generation` with `identity` in it. Exactly one of all who try gets kMine.
 Result<OwnerClaim> ClaimGeneration(const std::string& owners, uint64_t generation,

@@ -21,7 +21,10 @@ using window::Kind;
 class Taker {
  public:
   Taker(const WindowOptions& options, const std::vector<TakeVolume>& volumes)
-      : options_(options), until_ns_(MonotonicNs() + options.deadline_ns), crew_(volumes.size()) {
+      : options_(options),
+        until_ns_(MonotonicNs() + options.deadline_ns),
+        claim_(OwnerFile::Write(options.owners, options.identity)),
+        crew_(volumes.size()) {
     for (const TakeVolume& volume : volumes) {
       volumes_.push_back(std::make_unique<VolumeTaker>(
           VolumeTaker::Options{volume.uid, *volume.server, volume.transport, volume.nbd}));
@@ -49,6 +52,7 @@ class Taker {
 
   const WindowOptions& options_;
   uint64_t until_ns_;
+  Result<OwnerFile> claim_;  // whose error counts when it is wanted
   bool claimed_ = false;
   std::string refusal_;  // the predecessor's own words
   std::vector<std::unique_ptr<VolumeTaker>> volumes_;
@@ -160,7 +164,8 @@ Result<void> Taker::TakeEach() {
 Result<void> Taker::Claim() {
   if (MonotonicNs() >= until_ns_) return Error{ETIMEDOUT, "the handoff took too long"};
   options_.at_step("claim");
-  const auto claim = ClaimGeneration(options_.owners, options_.generation + 1, options_.identity);
+  if (!claim_.ok()) return claim_.error();
+  const auto claim = claim_.value().Claim(options_.generation + 1);
   if (!claim.ok()) return claim.error();
   if (claim.value() == OwnerClaim::kTaken) {
     return Error{ECANCELED, "the other engine took everything back"};

@@ -186,7 +186,7 @@ Result<void> VolumeGiver::ServeAgain() {
   if (!begun.ok()) return begun;
   auto queue = OpenLeftUblk(server_, device_, UblkControl::kDeadlineNs);
   if (!queue.ok()) return queue.error();
-  return ServeLeftUblk(server_, *control_, device_.id, std::move(queue.value()));
+  return ServeLeftUblk(server_, *control_, device_.id, std::move(queue.value()), {});
 }
 
 Result<void> VolumeGiver::Revive() {

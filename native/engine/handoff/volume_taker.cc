@@ -131,16 +131,16 @@ Result<void> VolumeTaker::Follow(const window::VolumeBody& body, std::vector<Uni
 
 Result<void> VolumeTaker::Serve(uint64_t claimed_ns) {
   body_.claimed_ns = claimed_ns;
-  // Not waited for here: what follows on the loop comes after it.
   auto adopted = std::make_shared<std::promise<Result<void>>>();
-  server_.With([this, adopted](VolumeServer& at) {
+  const auto adopt = [this, adopted](VolumeServer& at) {
     adopted->set_value(at.volume().Adopt(window::HandoverOf(body_), std::move(fds_[kLockAt])));
-  });
+  };
   Result<void> served;
   if (queue_ != nullptr) {
-    served = ServeLeftUblk(server_, *control_, body_.ublk_id, std::move(queue_));
-  } else if (transport_ == Transport::kNbd) {
-    served = ServeNbd();
+    served = ServeLeftUblk(server_, *control_, body_.ublk_id, std::move(queue_), adopt);
+  } else {
+    server_.With(adopt);  // What follows on the loop comes after it.
+    if (transport_ == Transport::kNbd) served = ServeNbd();
   }
   const Result<void> owns = adopted->get_future().get();
   body_.serving_ns = MonotonicNs();

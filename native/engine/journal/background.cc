@@ -33,8 +33,12 @@ Background::~Background() { Stop(0); }
 void Background::Start() {
   if (options_.mode == BackgroundMode::kManual) return;
   const SignalsBlocked blocked;
-  thread_ = std::thread([this] { Run(); });
-  pthread_setname_np(thread_.native_handle(), "weir-journal");
+  thread_ = std::thread([this] {
+    // By the thread itself: its starter adopts a volume while requests wait, and would write a
+    // file.
+    pthread_setname_np(pthread_self(), "weir-journal");
+    Run();
+  });
 }
 
 void Background::Stop(uint64_t closed_seq) {

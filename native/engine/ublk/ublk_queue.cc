@@ -72,6 +72,13 @@ void UblkQueue::Begin(std::function<void()> all_aborted) {
   }
 }
 
+void UblkQueue::Hold() {
+  WEIR_CHECK(!frozen_);
+  frozen_ = true;
+}
+
+void UblkQueue::CloseChannel() { channel_.reset(); }
+
 void UblkQueue::Freeze(std::function<void()> done) {
   WEIR_CHECK(!frozen_);
   frozen_ = true;

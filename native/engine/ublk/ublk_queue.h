@@ -42,12 +42,17 @@ class UblkQueue final : public IoOwner {
   // thread becomes the queue's for good. `all_aborted` runs once, when no tag can get a request any
   // more: the device was stopped or quiesced, and the queue may be destroyed.
   void Begin(std::function<void()> all_aborted);
+  // Before Begin(): requests that are delivered wait for Thaw().
+  void Hold();
   // Starts no further request; `done` runs when those in the device were committed and the commits
   // are in the kernel. Requests that are delivered meanwhile stay for the next server.
   void Freeze(std::function<void()> done);
-  // Takes a Freeze() back, when its `done` has run and nothing else was done: serves on, beginning
-  // with what was left behind.
+  // Takes a Hold() back, or a Freeze(), when its `done` has run and nothing else was done: serves
+  // (on), beginning with what was left behind.
   void Thaw();
+  // REQUIRES that the queue may be destroyed, and destroys what keeps the next server out. The rest
+  // takes longer.
+  void CloseChannel();
 
   [[nodiscard]] size_t in_device() const noexcept { return in_device_; }
   // Delivered after Freeze(), or given back by the device: the next server gets them again.

@@ -138,21 +138,30 @@ void Fetch(VolumeServer& server, uint32_t id, std::unique_ptr<UblkQueue> queue) 
     at.ublk->Begin([&at] {
       // In a task of its own: the queue is still on the stack.
       at.loop().Post([&at] {
-        at.ublk.reset();
+        // Its buffers go after the next server was told that it may come.
+        const std::unique_ptr<UblkQueue> ended = std::move(at.ublk);
+        ended->CloseChannel();
         if (at.ublk_gone) std::exchange(at.ublk_gone, nullptr)();
       });
     });
   });
 }
 
-Result<void> EndRecovery(VolumeServer& server, UblkControl& control, uint32_t id) {
-  if (!UblkQueueStandsStill()) {
-    std::promise<void> fetched;
+// After Fetch(). `first` runs on the loop while this thread ends the recovery.
+Result<void> EndRecovery(VolumeServer& server, UblkControl& control, uint32_t id,
+                         std::function<void(VolumeServer&)> first) {
+  const auto fetched = std::make_shared<std::promise<void>>();
+  server.With([fetched, first = std::move(first)](VolumeServer& at) {
     // Submitted at the end of the round that fetches: a task of a task runs after that.
-    server.With([&](VolumeServer& at) {
-      at.loop().Post([&] { at.loop().Post([&] { fetched.set_value(); }); });
+    at.loop().Post([&at, fetched, first] {
+      at.loop().Post([&at, fetched, first] {
+        fetched->set_value();
+        if (first) first(at);
+      });
     });
-    fetched.get_future().wait();
+  });
+  if (!UblkQueueStandsStill()) {
+    fetched->get_future().wait();
     SettleUblkRequeues();
   }
   return control.EndRecovery(id);
@@ -164,7 +173,7 @@ Result<void> Serve(VolumeServer& server, UblkControl& control, const UblkDeviceI
   if (!channel.ok()) return channel.error();
   if (!recover) server.With([info](VolumeServer&) { LeaveUnscanned(info); });
   Fetch(server, info.id, MakeQueue(server, info, std::move(channel.value())));
-  const auto live = recover ? EndRecovery(server, control, info.id) : control.Start(info.id);
+  const auto live = recover ? EndRecovery(server, control, info.id, {}) : control.Start(info.id);
   if (!live.ok()) return live;
   const auto node = EnsureUblkBlockNode(info.id, UblkControl::kDeadlineNs);
   if (!node.ok()) return node.error();
@@ -251,9 +260,18 @@ Result<std::unique_ptr<UblkQueue>> OpenLeftUblk(VolumeServer& server, const Ublk
 }
 
 Result<void> ServeLeftUblk(VolumeServer& server, UblkControl& control, uint32_t id,
-                           std::unique_ptr<UblkQueue> queue) {
+                           std::unique_ptr<UblkQueue> queue,
+                           std::function<void(VolumeServer&)> first) {
+  if (!first) {
+    Fetch(server, id, std::move(queue));
+    return EndRecovery(server, control, id, {});
+  }
+  queue->Hold();
   Fetch(server, id, std::move(queue));
-  return EndRecovery(server, control, id);
+  return EndRecovery(server, control, id, [first = std::move(first)](VolumeServer& at) {
+    first(at);
+    if (at.ublk != nullptr) at.ublk->Thaw();
+  });
 }
 
 Result<void> AbandonUblk(UblkControl& control, uint32_t id) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "engine/base/result.h"
@@ -43,8 +44,11 @@ Result<void> LeaveUblk(VolumeServer& server, const UblkLeave& leave);
 Result<std::unique_ptr<UblkQueue>> OpenLeftUblk(VolumeServer& server, const UblkDeviceInfo& info,
                                                 uint64_t deadline_ns);
 // Fetches and ends the recovery: from here on this server serves. REQUIRES that the loop runs.
+// `first`, if there is one, runs on the loop before any request is started there, perhaps after
+// this has returned: both take their time, and requests wait for the slower one only.
 Result<void> ServeLeftUblk(VolumeServer& server, UblkControl& control, uint32_t id,
-                           std::unique_ptr<UblkQueue> queue);
+                           std::unique_ptr<UblkQueue> queue,
+                           std::function<void(VolumeServer&)> first);
 // Removes a device whose server is gone and that nobody will recover: waiting I/O ends in EIO. An
 // absent one is fine; EBUSY when it is being served.
 Result<void> AbandonUblk(UblkControl& control, uint32_t id);
