@@ -7,7 +7,7 @@ import { checkout } from "../places.ts";
 import { runInGuest } from "../vm/guest.ts";
 import { KERNELS, type KernelName } from "../vm/kernels.ts";
 import { atMost, inform, median, type Row } from "./rows.ts";
-import { readRequests, readWindows, stallsOf, worstIn } from "./stalls.ts";
+import { forgottenIn, readRequests, readWindows, stallsOf, worstIn } from "./stalls.ts";
 
 const DEVICES = [1, 8] as const;
 const DEPTHS = [1, 8] as const;
@@ -56,6 +56,7 @@ interface Figures {
   readonly worstMs: number;
   readonly baseWorstMs: number;
   readonly handoffs: number;
+  readonly forgotten: number;
 }
 
 function figuresOf(share: string, run: string): Figures {
@@ -68,6 +69,7 @@ function figuresOf(share: string, run: string): Figures {
     worstMs: Math.max(...stalls),
     baseWorstMs: worstIn(requests, windows.base),
     handoffs: stalls.length,
+    forgotten: forgottenIn(requests, windows.handoffs),
   };
 }
 
@@ -87,6 +89,7 @@ function rowsOf(kernel: KernelName, share: string): Row[] {
           "ms",
           BAR_WORST_MS,
         ),
+        atMost(`${name}: requests that waited for the next handoff`, engine.forgotten, "", 0),
         inform(`${name}: handoffs`, engine.handoffs, ""),
         inform(`${name}: p50`, engine.p50Ms, "ms"),
         inform(`${name}: worst`, engine.worstMs, "ms"),

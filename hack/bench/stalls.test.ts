@@ -1,7 +1,7 @@
 // Goal: the bench's figures are about the requests that a handoff kept waiting. Method: small
 // hand-made records of requests and windows, with requests beside the windows that must not count.
 import { expect, test } from "vitest";
-import { readRequests, readWindows, stallsOf, worstIn } from "./stalls.ts";
+import { forgottenIn, readRequests, readWindows, stallsOf, worstIn } from "./stalls.ts";
 
 const MS = 1_000_000;
 const line = (...numbers: number[]) => `${numbers.join(" ")}\n`;
@@ -34,6 +34,14 @@ test("a stall is the longest request around the window of its own device", () =>
       line(1, 306 * MS, 399 * MS),
   );
   expect(stallsOf(requests, windows.handoffs)).toEqual([7, 3]);
+});
+
+test("a request is forgotten when only the next handoff brings it along", () => {
+  const requests = readRequests(
+    // Long, but ended between the two; sent between them; and of the other device: forgotten.
+    line(0, 203 * MS, 299 * MS) + line(0, 205 * MS, 310 * MS) + line(1, 205 * MS, 302 * MS),
+  );
+  expect(forgottenIn(requests, windows.handoffs)).toBe(1);
 });
 
 test("the worst of the base is that of all devices", () => {

@@ -56,6 +56,22 @@ export function stallsOf(requests: Requests, handoffs: Windows["handoffs"]): rea
   );
 }
 
+/**
+ * Requests that were open from before the end of a window of their device to after the begin of the
+ * next one: they waited for that handoff to bring them along, and without it would wait still.
+ */
+export function forgottenIn(requests: Requests, handoffs: Windows["handoffs"]): number {
+  let forgotten = 0;
+  handoffs.slice(1).forEach((windows, before) => {
+    windows.forEach(({ beginNs: nextNs }, device) => {
+      const endNs = handoffs[before]?.[device]?.endNs ?? 0;
+      const open = requests[device]?.filter((one) => one.beginNs <= endNs && one.endNs >= nextNs);
+      forgotten += open?.length ?? 0;
+    });
+  });
+  return forgotten;
+}
+
 function longest(requests: readonly Span[], span: Span): number {
   let longestNs = 0;
   for (const { beginNs, endNs } of requests) {

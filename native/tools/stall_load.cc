@@ -95,7 +95,9 @@ class Load {
                         .due_ns = weir::MonotonicNs() + options.pause_ns * i / count,
                         .buffer = memory_.get() + i * kBlockBytes});
     }
-    samples_.reserve(1 << 23);  // Never grown: to move them would stall the load itself.
+    // Touched and big enough: to grow it, or its memory page by page, would stall the load itself.
+    samples_.resize(1 << 22);
+    samples_.clear();
     const int made = io_uring_queue_init(static_cast<unsigned>(count), &ring_, 0);
     if (made < 0) Fail("cannot create an io_uring", -made);
   }
