@@ -262,9 +262,12 @@ void StrikeSuccessor(size_t batch, const Place& place, Fault fault) {
   scene.batch = batch;
   scene.deadline_ms = fault == Fault::kStop ? 1'000 : 10'000;
   auto [first, second] = HandoffSocket::Pair();
+  std::array<int, 2> ready{};
+  ASSERT_EQ(::pipe2(ready.data(), O_CLOEXEC), 0);
   OtherProcess other([&, &socket = *second, &mine = first] {
     mine.reset();
     const Rigs fresh = scene.Open(true);
+    EXPECT_EQ(::write(ready[1], "r", 1), 1);
     WindowOptions options = scene.Options(socket, "new");
     options.at_step = StrikeAt(place, fault, socket);
     return CodeOf(scene.Take(options, fresh));
@@ -275,6 +278,11 @@ void StrikeSuccessor(size_t batch, const Place& place, Fault fault) {
     HandoffScene::Fill(old, 100);
     HandoffScene::Hold(old);
     other.Go();
+    // The deadline, which a fault runs into, is none for the opening of the journals.
+    char byte = 0;
+    ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+    ::close(ready[0]);
+    ::close(ready[1]);
     const GiveOutcome given = scene.Give(scene.Options(*first, "old"), old);
     // A successor that loses its socket in front of its claim races with the predecessor's.
     const bool claims = place.step == "claim" || (batch == 1 && place.step == "follow");
@@ -427,6 +435,34 @@ TEST(HandoffWindow, OneOfManyClaims) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(mine, 1);
+}
+
+TEST(HandoffWindow, AClaimThatWasOnlyPreparedLeavesNothing) {
+  const TempDirectory directory;
+  const auto names = [&] {
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+      found.push_back(entry.path().filename());
+    }
+    return found;
+  };
+  {
+    const auto prepared = OwnerFile::Write(directory.path(), "who");
+    ASSERT_TRUE(prepared.ok());
+    EXPECT_EQ(names().size(), 1U);
+    EXPECT_FALSE(GenerationIsClaimed(directory.path(), 4));
+  }
+  EXPECT_TRUE(names().empty());
+  {
+    const auto first = OwnerFile::Write(directory.path(), "who");
+    const auto second = OwnerFile::Write(directory.path(), "another");
+    ASSERT_TRUE(first.ok() && second.ok());
+    EXPECT_EQ(first.value().Claim(4).value(), OwnerClaim::kMine);
+    EXPECT_EQ(second.value().Claim(4).value(), OwnerClaim::kTaken);
+  }
+  EXPECT_EQ(names(), std::vector<std::string>{"4"});
+  std::ifstream file(directory.path() + "/4");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "who");
 }
 
 TEST(HandoffWindow, TheKernelSettingIsPutBackAlsoAfterACrash) {

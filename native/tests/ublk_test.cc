@@ -256,6 +256,20 @@ TEST_F(UblkQueueTest, ThawServesWhatWasLeftBehind) {
   EXPECT_EQ(kernel_->slots[5].data, Filled(4096, 5));
 }
 
+TEST_F(UblkQueueTest, WhatIsDeliveredWhileItIsHeldWaitsForTheThaw) {
+  queue_->Hold();
+  kernel_->Deliver(0, ublk::kOpWrite, 0, 4096, Filled(4096, 1));
+  kernel_->Deliver(1, ublk::kOpRead, 8192, 4096);
+  RunPosted();
+  EXPECT_TRUE(device_.seen.empty());
+  EXPECT_EQ(all_aborted_, 0);
+  queue_->Thaw();
+  EXPECT_EQ(OnlyResult(0), 4096);
+  EXPECT_EQ(OnlyResult(1), 4096);
+  kernel_->Deliver(2, ublk::kOpRead, 0, 4096);
+  EXPECT_EQ(kernel_->slots[2].data, Filled(4096, 1)) << "it serves on";
+}
+
 TEST_F(UblkQueueTest, WhatTheDeviceGivesBackIsLeftBehindAndDoneAfterAThaw) {
   device_.hold = true;
   kernel_->Deliver(0, ublk::kOpWrite, 0, 4096, Filled(4096, 1));
