@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -67,9 +67,11 @@ void SettleUblkWorker(bool worker_runs_through) {
 // Where the name is not understood, the kernel is taken for a new one.
 bool UblkQueueStandsStill() {
   utsname name{};
-  unsigned major = 0;
-  unsigned minor = 0;
-  if (::uname(&name) != 0 || std::sscanf(name.release, "%u.%u", &major, &minor) != 2) return false;
+  if (::uname(&name) != 0) return false;
+  char* rest = nullptr;
+  const unsigned long major = std::strtoul(name.release, &rest, 10);
+  if (major == 0 || *rest != '.') return false;
+  const unsigned long minor = std::strtoul(rest + 1, nullptr, 10);
   return major < 6 || (major == 6 && minor < 15);
 }
 
