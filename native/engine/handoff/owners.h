@@ -2,7 +2,8 @@
 // with the boot. Whoever makes <owners>/<g+1> owns everything that generation g owned.
 //
 // Thread: any. Crash: the file appears under its name with its content or not at all, and stays;
-//   its owner's death is told by its identity, not by its absence.
+//   its owner's death is told by its identity, not by its absence. A file that was only written for
+//   a claim may stay, under a hidden name that nobody reads.
 #pragma once
 
 #include <cstdint>

@@ -34,8 +34,7 @@ void Background::Start() {
   if (options_.mode == BackgroundMode::kManual) return;
   const SignalsBlocked blocked;
   thread_ = std::thread([this] {
-    // By the thread itself: its starter adopts a volume while requests wait, and would write a
-    // file.
+    // By the thread itself: naming another one writes a file, while requests may wait.
     pthread_setname_np(pthread_self(), "weir-journal");
     Run();
   });

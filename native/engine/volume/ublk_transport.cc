@@ -167,6 +167,7 @@ Result<void> EndRecovery(VolumeServer& server, UblkControl& control, uint32_t id
   return control.EndRecovery(id);
 }
 
+// Fetches the tags on the loop while this thread waits in START_DEV, or for END_USER_RECOVERY.
 Result<void> Serve(VolumeServer& server, UblkControl& control, const UblkDeviceInfo& info,
                    bool recover) {
   auto channel = UblkCharDevice::Open(info.id, info.queue_depth, UblkControl::kDeadlineNs);
