@@ -8,10 +8,11 @@ const line = (...numbers: number[]) => `${numbers.join(" ")}\n`;
 
 const windows = readWindows(
   `base 0 ${100 * MS}\n` +
-    line(0, 200 * MS, 204 * MS) +
-    line(1, 201 * MS, 206 * MS) +
+    // The later handoff first, as that of engine 10 before that of engine 9.
     line(0, 300 * MS, 303 * MS) +
-    line(1, 301 * MS, 303 * MS),
+    line(1, 301 * MS, 303 * MS) +
+    line(0, 200 * MS, 204 * MS) +
+    line(1, 201 * MS, 206 * MS),
 );
 
 test("windows belong to their handoff and device", () => {

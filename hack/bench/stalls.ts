@@ -27,7 +27,10 @@ export function readRequests(text: string): Requests {
   return requests;
 }
 
-/** Lines `base begin end` and `device begin end`, those of a handoff together from device 0 on. */
+/**
+ * Lines `base begin end` and `device begin end`, those of a handoff together from device 0 on; the
+ * handoffs in any order, as of files by their names. Sorted by time here.
+ */
 export function readWindows(text: string): Windows {
   const [first = "", ...rest] = text.trim().split("\n");
   const [word, beginNs, endNs] = first.split(" ");
@@ -37,6 +40,7 @@ export function readWindows(text: string): Windows {
     if (device === 0) handoffs.push([]);
     handoffs.at(-1)?.push({ beginNs: begin, endNs: end });
   }
+  handoffs.sort(([one], [other]) => (one?.beginNs ?? 0) - (other?.beginNs ?? 0));
   return { base: { beginNs: Number(beginNs), endNs: Number(endNs) }, handoffs };
 }
 
