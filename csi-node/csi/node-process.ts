@@ -26,7 +26,6 @@ import { VolumeWork } from "./volume-work.ts";
 
 /** Below the grace period that a pod has. */
 const DRAIN_MS = 20_000;
-const ENGINE_ANSWER_MS = 5_000;
 
 export interface NodeProcessOptions {
   readonly config: NodeConfig;
@@ -100,22 +99,17 @@ async function startHealth(
   options: NodeProcessOptions,
   parts: { readonly registration: Registration; readonly metrics: NodeMetrics },
 ): Promise<AsyncDisposable> {
-  const { config, engine, clock, signal } = options;
+  const { config } = options;
   const { registration, metrics } = parts;
   if (config.httpEndpoint === undefined) return { [Symbol.asyncDispose]: async () => undefined };
   const health = await Health.serve(config.httpEndpoint);
   health.ask({
     metrics: () => metrics.text({ isRegistered: registration.isRegistered }),
-    whyNotReady: async () => {
-      if (!registration.isRegistered) return "kubelet has not registered the driver yet";
-      using deadline = clock.deadline(ENGINE_ANSWER_MS, signal);
-      try {
-        await engine.status({ signal: deadline });
-        return undefined;
-      } catch (cause) {
-        return cause instanceof WeirError ? cause.message : "the engine cannot be asked";
-      }
-    },
+    // Of its own work only. Whether there is an engine, the engine's own container says: an answer
+    // of the engine that comes late would make this pod unready, and in a rollout that ends it with
+    // the engine, before the next one has the devices.
+    whyNotReady: () =>
+      registration.isRegistered ? undefined : "kubelet has not registered the driver yet",
   });
   return health;
 }

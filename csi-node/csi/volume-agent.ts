@@ -80,7 +80,7 @@ export class VolumeAgent {
       using signal = clock.deadline(CALL_MS, parent);
       status = await engine.status({ signal });
     } catch (cause) {
-      // /readyz says so all the time; a restart of the engine is no event of any volume.
+      // Its own container says so; a restart of the engine is no event of any volume.
       log.debug({ err: cause }, "the engine cannot be asked for its volumes");
       return;
     }
