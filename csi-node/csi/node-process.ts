@@ -105,8 +105,8 @@ async function startHealth(
   const health = await Health.serve(config.httpEndpoint);
   health.ask({
     metrics: () => metrics.text({ isRegistered: registration.isRegistered }),
-    // Of its own work only. Whether there is an engine, the engine's own container says: an answer
-    // of the engine that comes late would make this pod unready, and in a rollout that ends it with
+    // Of its own work only. Whether the engine serves, its own container says: a question to it
+    // that fails for a moment would make this pod unready, and in a rollout that ends the pod with
     // the engine, before the next one has the devices.
     whyNotReady: () =>
       registration.isRegistered ? undefined : "kubelet has not registered the driver yet",

@@ -212,9 +212,9 @@ export class EngineHost implements EngineApi {
   }
 
   async status(): Promise<EngineStatus> {
-    const volumes = await Promise.all(
-      [...this.#attached.values()].map((attached) => describe(attached)),
-    );
+    // One that is being closed has nothing to say any more, and the others have.
+    const open = [...this.#attached.values()].filter(({ session }) => session.isOpen);
+    const volumes = await Promise.all(open.map((attached) => describe(attached)));
     const waiting = [...this.#waiting.values()].map(({ record, fault }) => ({
       name: record.name,
       uid: record.uid,

@@ -144,6 +144,11 @@ export class VolumeSession {
     };
   }
 
+  /** Until close() begins. */
+  get isOpen(): boolean {
+    return this.#opened !== undefined;
+  }
+
   /** Why the volume answers EIO. */
   get fault(): WeirError | undefined {
     return this.#fault;
