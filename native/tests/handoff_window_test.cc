@@ -279,10 +279,10 @@ void StrikeSuccessor(size_t batch, const Place& place, Fault fault) {
     HandoffScene::Hold(old);
     other.Go();
     // The deadline, which a fault runs into, is none for the opening of the journals.
+    ::close(ready[1]);  // So that its end ends the read, too.
     char byte = 0;
     ASSERT_EQ(::read(ready[0], &byte, 1), 1);
     ::close(ready[0]);
-    ::close(ready[1]);
     const GiveOutcome given = scene.Give(scene.Options(*first, "old"), old);
     // A successor that loses its socket in front of its claim races with the predecessor's.
     const bool claims = place.step == "claim" || (batch == 1 && place.step == "follow");
