@@ -284,8 +284,9 @@ void StrikeSuccessor(size_t batch, const Place& place, Fault fault) {
     ASSERT_EQ(::read(ready[0], &byte, 1), 1);
     ::close(ready[0]);
     const GiveOutcome given = scene.Give(scene.Options(*first, "old"), old);
-    // A successor that loses its socket in front of its claim races with the predecessor's.
-    const bool claims = place.step == "claim" || (batch == 1 && place.step == "follow");
+    // A successor that loses its socket in front of its claim races with the predecessor's; of a
+    // batch it may have the other volume's message by then.
+    const bool claims = place.step == "claim" || place.step == "follow";
     const bool races = claims && place.time == 1 && fault == Fault::kCut;
     const bool after = place.step == "serve" || place.step == "taken" || place.time > 1;
     const bool owned = races ? scene.Owner() == "new" : after;
