@@ -4,6 +4,7 @@ export const images = {
   busybox: "localhost/busybox:1",
   /** As Kubernetes' e2e suite names it when its registries are called `localhost`. */
   agnhost: "localhost/agnhost:2.63.0",
+  fio: "localhost/fio:1",
   weir: "localhost/weir:dev",
   "csi-provisioner": "localhost/csi-provisioner:v6.3.0",
   "csi-attacher": "localhost/csi-attacher:v4.12.0",

@@ -1,5 +1,5 @@
 // The images of the cluster as docker-archives in the cache, made without a container engine: small
-// ones of static programs, and Weir's own.
+// ones of a few programs, and Weir's own.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -52,6 +52,15 @@ async function smallImages(): Promise<readonly { name: ImageName; image: SmallIm
         command: ["pause"],
       },
     },
+    {
+      name: "fio",
+      image: {
+        reference: images.fio,
+        files: [...files, ...(await installedProgram("fio"))],
+        entrypoint: [],
+        command: ["/bin/sh"],
+      },
+    },
     ...sidecars.map((name) => ({
       name,
       image: {
@@ -72,6 +81,18 @@ async function busyboxFiles(): Promise<SmallImage["files"]> {
     .filter((name) => name !== "busybox")
     .map((name) => ({ path: `bin/${name}`, linkTo: "busybox" }));
   return [{ path: "bin/busybox", source: busybox }, ...links];
+}
+
+/** A program of this machine in `bin`, and what it is linked with where its loader looks for it. */
+async function installedProgram(name: string): Promise<SmallImage["files"]> {
+  const program = (await outputOf(["which", name])).trim();
+  // The loader's own line has a path only: `/lib64/ld-linux-x86-64.so.2 (0x…)`.
+  const linked = (await outputOf(["ldd", program])).matchAll(/(\/\S+) \(0x/gu);
+  const libraries = Array.from(linked, ([, path = ""]) => path).toSorted();
+  return [
+    { path: `bin/${name}`, source: program },
+    ...libraries.map((path) => ({ path: path.slice(1), source: path })),
+  ];
 }
 
 /** Made when it is not there yet; the path names its contents. */

@@ -1,8 +1,9 @@
 // Goal: the node plugin is upgraded with Helm, time and again, and rolled back, while pods write:
 // they see no error, the driver never leaves the node, and pods created meanwhile start. A new
 // version that cannot start leaves the old one serving, and kubectl shows why. Method: a pod per
-// class that writes, syncs and reads back, and ends at its first error; CSINode watched from before
-// the first upgrade to after the rollback, every change of it looked at; the event on each node.
+// class that writes, syncs and reads back, and on each node one that runs fio with an fsync after
+// each write and verifies it; all end at their first error. CSINode watched from before the first
+// upgrade to after the rollback, every change of it looked at; the event on each node.
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { installWeir, rollWeirBack, untilInstalled } from "../../hack/cluster/addons.ts";
@@ -13,15 +14,15 @@ import { allTraces, ioErrors, nodeNames, untilTracesGone } from "../support/clus
 import { WEIR, weirPods } from "../support/cluster-nodes.ts";
 import { claim, podWithClaim } from "../support/cluster-objects.ts";
 import { sabotaged } from "../support/cluster-sabotage.ts";
-import { turns, untilTurns, WRITER } from "../support/cluster-writer.ts";
+import { FIO_WRITER, goOn, untilTurns, WRITER } from "../support/cluster-writer.ts";
+import type { Writer } from "../support/cluster-writer.ts";
 
 const UPGRADES = Number(process.env["WEIR_UPGRADES"] ?? 10);
 const ROLLOUT_MS = 600_000;
 /** And as much again for what is done around them. */
 const ROLLOUTS = { timeout: (UPGRADES + 2) * ROLLOUT_MS };
-/** Turns of each writer after a rollout that show that it goes on. */
-const TURNS = 3;
-const WRITERS = ["local", "s3"] as const;
+/** A pod per class, one on each node, and fio beside it. */
+const CLASSES = ["local", "s3"] as const;
 
 const eventList = z.object({
   items: z.array(z.object({ reason: z.string(), note: z.string(), eventTime: z.string() })),
@@ -35,21 +36,24 @@ test("upgrades and a rollback under writing pods, and nobody notices", ROLLOUTS,
   await using driver = await watchDriver(nodes);
   {
     await using scene = await startScene();
-    for (const [index, durability] of WRITERS.entries()) {
+    for (const [index, durability] of CLASSES.entries()) {
       const node = nodes[index % nodes.length] ?? "";
       await scene.apply(
         claim({ name: durability, storageClass: `weir-${durability}`, size: "64Mi" }),
-        podWithClaim({ name: durability, claim: durability, node, command: WRITER }),
+        podWithClaim({ name: durability, claim: durability, node, ...WRITER }),
       );
     }
-    for (const pod of WRITERS) await scene.untilReady(pod);
-    for (const pod of WRITERS) await untilTurns(scene, pod, 1);
+    const fios = await startEach(scene, { on: nodes, called: "fio", writer: FIO_WRITER });
+    for (const pod of CLASSES) await scene.untilReady(pod);
+    for (const pod of CLASSES) await untilTurns(scene, pod, 1);
+    const writers = { steady: CLASSES, fios };
     for (let round = 1; round <= UPGRADES; round += 1) {
-      await roll(scene, `upgrade-${round}`, () =>
-        installWeir(`node.podAnnotations.round=r${round}`),
-      );
+      await roll(scene, writers, {
+        name: `upgrade-${round}`,
+        begin: () => installWeir(`node.podAnnotations.round=r${round}`),
+      });
     }
-    await roll(scene, "rollback", rollWeirBack);
+    await roll(scene, writers, { name: "rollback", begin: rollWeirBack });
   }
   await untilTracesGone(before);
   expect(driver.lostOn).toEqual([]);
@@ -116,20 +120,11 @@ test.each(BROKEN)("a broken version: %s", async (_, values, shown) => {
   const before = await allTraces();
   const nodes = await nodeNames();
   const errors = await errorsOf(nodes);
-  // On each node, whichever the rollout begins with: a version that crashes as it loads a volume
-  // starts well where there is none.
-  const writers = nodes.map((node) => `on-${node}`);
   {
     await using scene = await startScene();
-    for (const [index, name] of writers.entries()) {
-      const node = nodes[index] ?? "";
-      await scene.apply(
-        claim({ name, storageClass: "weir-local", size: "64Mi" }),
-        podWithClaim({ name, claim: name, node, command: WRITER }),
-      );
-    }
-    for (const name of writers) await scene.untilReady(name);
-    for (const name of writers) await untilTurns(scene, name, 1);
+    // On each node, whichever the rollout begins with: a version that crashes as it loads a volume
+    // starts well where there is none.
+    const writers = await startEach(scene, { on: nodes, called: "on", writer: WRITER });
     // The pods of the rollout before, if there was one, are gone.
     const old = await eventually("a pod of each node alone", async () => {
       const names = (await weirPods("node")).map(({ metadata }) => metadata.name);
@@ -155,8 +150,35 @@ test.each(BROKEN)("a broken version: %s", async (_, values, shown) => {
   expect(await errorsOf(nodes)).toEqual(errors);
 });
 
+/** A writer of class `local` on each node; returns the pods' names once each has done a turn. */
+async function startEach(
+  scene: Scene,
+  {
+    on,
+    called,
+    writer,
+  }: { readonly on: readonly string[]; readonly called: string; readonly writer: Writer },
+): Promise<readonly string[]> {
+  const names: string[] = [];
+  for (const node of on) {
+    const name = `${called}-${node}`;
+    await scene.apply(
+      claim({ name, storageClass: "weir-local", size: "64Mi" }),
+      podWithClaim({ name, claim: name, node, ...writer }),
+    );
+    names.push(name);
+  }
+  for (const name of names) await scene.untilReady(name);
+  for (const name of names) await untilTurns(scene, name, 1);
+  return names;
+}
+
 /** One rollout, with a pod that is created in the middle of it. */
-async function roll(scene: Scene, name: string, begin: () => Promise<void>): Promise<void> {
+async function roll(
+  scene: Scene,
+  { steady, fios }: { readonly steady: readonly string[]; readonly fios: readonly string[] },
+  { name, begin }: { readonly name: string; readonly begin: () => Promise<void> },
+): Promise<void> {
   const old = new Set((await weirPods("node")).map(({ metadata }) => metadata.uid));
   const started = performance.now();
   await begin();
@@ -171,14 +193,12 @@ async function roll(scene: Scene, name: string, begin: () => Promise<void>): Pro
     const pods = await weirPods("node");
     return pods.some(({ metadata }) => old.has(metadata.uid)) ? undefined : true;
   });
-  await goOn(scene, WRITERS);
+  await goOn(scene, steady);
+  // The turn that was under way in the rollout is verified when it ends.
+  await goOn(scene, fios, 1);
   await scene.delete("pod", name);
   await scene.delete("pvc", name);
   console.log(`${name}: ${((performance.now() - started) / 1000).toFixed(0)} s`);
-}
-
-async function goOn(scene: Scene, pods: readonly string[]): Promise<void> {
-  for (const pod of pods) await untilTurns(scene, pod, (await turns(scene, pod)) + TURNS);
 }
 
 /** What the node service's containers say of their state and last end, and the nodes' events. */

@@ -39,6 +39,8 @@ export function podWithClaim(options: {
   readonly boundTo?: string;
   /** A shell script that it runs instead of nothing; when it ends, so does the pod. */
   readonly command?: string;
+  /** What it runs in instead of busybox. */
+  readonly image?: string;
 }): KubeObject {
   const { claim } = options;
   return pod({ ...options, volume: { persistentVolumeClaim: { claimName: claim } } });
@@ -61,8 +63,9 @@ function pod(options: {
   readonly node?: string;
   readonly boundTo?: string;
   readonly command?: string;
+  readonly image?: string;
 }): KubeObject {
-  const { name, volume, mode = "Filesystem", node, boundTo, command } = options;
+  const { name, volume, mode = "Filesystem", node, boundTo, command, image } = options;
   const use =
     mode === "Block"
       ? { volumeDevices: [{ name: "data", devicePath: "/dev/data" }] }
@@ -79,7 +82,7 @@ function pod(options: {
       containers: [
         {
           name: "main",
-          image: images.busybox,
+          image: image ?? images.busybox,
           command: ["sh", "-euc", command ?? "sleep 2147483647"],
           ...use,
         },
