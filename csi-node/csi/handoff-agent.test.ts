@@ -1,6 +1,6 @@
 // Goal: people hear of each handoff once, on the Node, with how many devices and how long; a failed
-// one says why. Method: two agents, as in the middle of a rollout, on the fake engine, the fake API
-// server and a fake clock.
+// one says why, on its Volumes as well. Method: two agents, as in the middle of a rollout, on the
+// fake engine, the fake API server and a fake clock.
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
@@ -10,8 +10,13 @@ import { WeirError } from "../../core/runtime/errors.ts";
 import { FakeKube } from "../../core/kube/fake-kube.ts";
 import { captureLogs } from "../../test/support/log-capture.ts";
 import type { EngineStatus } from "../control/engine-api.ts";
+import { findCondition } from "../../crds/conditions.ts";
+import { VOLUME } from "../../crds/volume.ts";
 import { FakeEngine } from "../control/fake-engine.ts";
+import { volumePolicySchema } from "../engine/config.ts";
 import { runHandoffAgent } from "./handoff-agent.ts";
+import type { AgentParts } from "./snapshot-agent.ts";
+import { VolumeAgent } from "./volume-agent.ts";
 
 type Handoff = NonNullable<EngineStatus["handoff"]>;
 
@@ -19,6 +24,7 @@ let clock: FakeClock;
 let engine: FakeEngine;
 let kube: FakeKube;
 let stop: AbortController;
+let parts: AgentParts;
 let running: Promise<unknown>;
 
 beforeEach(() => {
@@ -28,7 +34,7 @@ beforeEach(() => {
   engine = new FakeEngine();
   stop = new AbortController();
   const log = pino({}, captureLogs());
-  const parts = { api: kube, engine, nodeName: "n1", clock, random, log };
+  parts = { api: kube, engine, nodeName: "n1", clock, random, log };
   running = Promise.all([1, 2].map(() => runHandoffAgent(parts, stop.signal)));
 });
 
@@ -64,6 +70,53 @@ test("one that failed says why", async () => {
   await clock.advance(10_000);
   const note = "Weir's engine serves on as before: the successor died";
   expect(told()).toEqual([{ type: "Warning", reason: "HandoffFailed", note }]);
+});
+
+async function attached(name: string, node: string): Promise<void> {
+  const spec = { size: "1Gi", durability: "local", deletionPolicy: "Delete" };
+  kube.seed(VOLUME, { metadata: { name }, spec, status: { node } });
+  engine.create(name, 1024 ** 3);
+  const policy = volumePolicySchema.parse({});
+  await engine.attach({ name, transport: { kind: "ublk" }, policy }, stop);
+}
+
+test("one that failed is told on each Volume of this node, once for all attempts", async () => {
+  await attached("here", "n1");
+  await attached("moved", "n2");
+  for (let attempt = 0; attempt < 2; attempt += 1) {
+    engine.handoff = handoff({ outcome: "kept", reason: "the successor died" });
+    await clock.advance(10_000);
+  }
+  const ofVolumes = kube.events.filter(({ regarding }) => regarding.kind === "Volume");
+  expect(ofVolumes.map(({ regarding, reason }) => [regarding.name, reason])).toEqual([
+    ["here", "HandoffFailed"],
+  ]);
+  expect(kube.events).toHaveLength(3);
+});
+
+test("a Volume says at once that one failed, and later that one went well", async () => {
+  await attached("here", "n1");
+  const reporting = new VolumeAgent(parts).run(stop.signal);
+  const condition = async () => {
+    const volume = await kube.get(VOLUME, { name: "here" }, stop);
+    return findCondition(volume?.status?.conditions, "HandedOver");
+  };
+  await clock.advance(1_000);
+  expect(await condition()).toBeUndefined();
+  engine.handoff = handoff({ outcome: "kept", reason: "the successor died" });
+  await clock.advance(5_000);
+  expect(await condition()).toMatchObject({
+    status: "False",
+    reason: "HandoffFailed",
+    message: "Weir's engine serves on as before: the successor died",
+  });
+  engine.handoff = handoff({ generation: 3 });
+  await clock.advance(30_000);
+  expect(await condition()).toMatchObject({ status: "True", reason: "HandoffCompleted" });
+  await clock.advance(60_000);
+  expect(kube.calls.filter(({ verb }) => verb === "apply")).toHaveLength(3);
+  stop.abort();
+  await clock.runUntil(reporting);
 });
 
 test("an engine that cannot be asked is asked again; an old handoff is no news", async () => {

@@ -1,9 +1,12 @@
-// Tells of a handoff between two engines of this node, by an event on the Node. During a rollout
-// two of these run and both see it, so the event's name is made from the handoff: whoever comes
-// second finds it there.
+// Tells of a handoff between two engines of this node, by an event on the Node, and of one that
+// failed on its Volumes. During a rollout two of these run and both see it, so an event's name is
+// made from the handoff: whoever comes second finds it there.
 import { WeirError } from "../../core/runtime/errors.ts";
+import { apiVersionOf } from "../../core/kube/kind.ts";
 import type { KubeEvent } from "../../core/kube/kube-api.ts";
+import { VOLUME } from "../../crds/volume.ts";
 import type { EngineStatus } from "../control/engine-api.ts";
+import { wordsOf, type Handoff } from "./handoff-words.ts";
 import type { AgentParts } from "./snapshot-agent.ts";
 
 const POLL_MS = 5_000;
@@ -28,10 +31,15 @@ async function tellOnce(
   const { api, clock, engine, log, nodeName } = parts;
   try {
     using signal = clock.deadline(CALL_MS, options.signal);
-    const { handoff } = await engine.status({ signal });
+    const status = await engine.status({ signal });
+    const { handoff } = status;
     if (handoff === null || handoff.endedAtMs <= options.toldMs) return options.toldMs;
+    const told = toldOf(handoff);
+    // A Node's events carry its name as its uid: kubelet began it, `kubectl describe` looks for it.
+    const regarding = { apiVersion: "v1", kind: "Node", name: nodeName, uid: nodeName };
     const name = `${nodeName}.handoff-${handoff.generation}-${handoff.endedAtMs}`;
-    await api.record({ ...eventOf(handoff, nodeName), series: { name, count: 1 } }, { signal });
+    await api.record({ ...told, regarding, series: { name, count: 1 } }, { signal });
+    if (told.type === "Warning") await tellVolumes(parts, { status, told, signal });
     return handoff.endedAtMs;
   } catch (cause) {
     if (!(cause instanceof WeirError)) throw cause;
@@ -40,32 +48,27 @@ async function tellOnce(
   }
 }
 
-function eventOf(handoff: NonNullable<EngineStatus["handoff"]>, nodeName: string): KubeEvent {
-  const { outcome, devices, worstStallUs, reason } = handoff;
-  // A Node's events carry its name as its uid: kubelet began it, `kubectl describe` looks for it.
-  const regarding = { apiVersion: "v1", kind: "Node", name: nodeName, uid: nodeName };
-  const common = { regarding, action: "Handoff" };
-  const served = devices.length === 1 ? "1 device" : `${devices.length} devices`;
-  const stall = `worst stall ${(worstStallUs / 1_000).toFixed(1)} ms`;
-  switch (outcome) {
-    case "taken":
-    case "given":
-      return {
-        ...common,
-        ...{ type: "Normal", reason: "HandoffCompleted" },
-        note: `Weir's new engine serves ${served}, ${stall}`,
-      };
-    case "dry-run":
-      return { ...common, type: "Normal", reason: "HandoffTried", note: "A dry run went well" };
-    case "kept":
-      return failed(common, `Weir's engine serves on as before: ${reason ?? "it was called off"}`);
-    default:
-      return failed(common, "Weir's new engine died as it began to serve; devices were recovered");
+/** A failed one is told on each Volume besides, once however often a rollout tries. */
+async function tellVolumes(
+  { api, nodeName }: AgentParts,
+  options: { readonly status: EngineStatus; readonly told: Told; readonly signal: AbortSignal },
+): Promise<void> {
+  const { status, told, signal } = options;
+  const generation = status.handoff?.generation ?? 0;
+  for (const { name } of status.volumes) {
+    const volume = await api.get(VOLUME, { name }, { signal });
+    if (volume?.status?.node !== nodeName) continue;
+    const { uid } = volume.metadata;
+    const regarding = { apiVersion: apiVersionOf(VOLUME), kind: VOLUME.kind, name, uid };
+    const series = { name: `${name}.${nodeName}.handoff-${generation}`, count: 1 };
+    await api.record({ ...told, regarding, series }, { signal });
   }
 }
 
-const failed = (common: Pick<KubeEvent, "regarding" | "action">, note: string): KubeEvent => ({
-  ...common,
-  ...{ type: "Warning", reason: "HandoffFailed" },
-  note,
-});
+type Told = Omit<KubeEvent, "regarding" | "series">;
+
+function toldOf(handoff: Handoff): Told {
+  const words = wordsOf(handoff);
+  const type = words.reason === "HandoffFailed" ? "Warning" : "Normal";
+  return { ...words, type, action: "Handoff" };
+}

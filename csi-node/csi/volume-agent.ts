@@ -114,7 +114,8 @@ export class VolumeAgent {
     const before = this.#reported.get(name);
     if (attached !== undefined && before !== undefined) {
       const { stranded } = before;
-      const next = reportAttached(attached, { wallMs: clock.wallMs(), stranded });
+      const { handoff } = status;
+      const next = reportAttached(attached, { wallMs: clock.wallMs(), stranded, handoff });
       if (!this.#isDue(next, before)) return;
     }
     if (late?.fault.code !== "fenced") this.#overtaken.delete(name);
@@ -150,7 +151,8 @@ export class VolumeAgent {
     const attached = status.volumes.find((one) => one.name === name);
     if (attached !== undefined) {
       const { stranded } = volume.status ?? {};
-      return reportAttached(attached, { wallMs: this.#parts.clock.wallMs(), stranded });
+      const { handoff } = status;
+      return reportAttached(attached, { wallMs: this.#parts.clock.wallMs(), stranded, handoff });
     }
     const late = status.waiting.find((one) => one.name === name);
     if (late !== undefined) return reportWaiting(late.fault, volume.status);

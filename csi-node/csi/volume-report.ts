@@ -11,7 +11,8 @@ import {
 import { formatQuantity } from "../../crds/quantity.ts";
 import { strandedMessage } from "../../crds/stranded.ts";
 import type { VolumeStatus } from "../../crds/volume.ts";
-import type { AttachedVolume } from "../control/engine-api.ts";
+import type { AttachedVolume, EngineStatus } from "../control/engine-api.ts";
+import { wordsOf } from "./handoff-words.ts";
 
 /** Uploads of an idle volume begin after seconds; beyond this something holds them up. */
 const LATE_MS = 60_000;
@@ -21,11 +22,13 @@ interface Shown {
   readonly message: string;
 }
 
-/** The fields that are this node's to write, and its two conditions. */
+/** The fields that are this node's to write, and its conditions. */
 export interface VolumeReport {
   readonly fields: Pick<VolumeStatus, "size" | "position" | "dirtyBytes" | "atRiskSince">;
   readonly healthy: ConditionContent;
   readonly stable: ConditionContent;
+  /** How the engine's last handoff went; not there before there was one. */
+  readonly handedOver?: ConditionContent;
 }
 
 export function reportAttached(
@@ -34,6 +37,7 @@ export function reportAttached(
     readonly wallMs: number;
     /** What other nodes have of it that nobody else has. */
     readonly stranded: VolumeStatus["stranded"];
+    readonly handoff: EngineStatus["handoff"];
   },
 ): VolumeReport {
   const { dirtyBytes, dirtyAgeMs, fault, trouble } = volume;
@@ -48,6 +52,7 @@ export function reportAttached(
     },
     healthy: fault === undefined ? HEALTHY : unhealthy(fault),
     stable: isDirty ? dirty(dirtyAgeMs > LATE_MS ? trouble : undefined) : settled(options),
+    ...handedOver(options.handoff),
   };
 }
 
@@ -94,7 +99,9 @@ export function statusOf(
 ): object {
   const { present, observedGeneration } = options;
   const now = isoSeconds(options.wallMs);
-  const conditions = [report.healthy, report.stable].map((content) =>
+  const { healthy, stable, handedOver } = report;
+  const stated = [healthy, stable, ...(handedOver === undefined ? [] : [handedOver])];
+  const conditions = stated.map((content) =>
     nextCondition({ present, content: { ...content, observedGeneration }, now }),
   );
   return { ...report.fields, conditions };
@@ -107,6 +114,7 @@ export function statusOf(
  */
 export function isUrgent(report: VolumeReport, before: VolumeReport): boolean {
   if (report.healthy.reason !== before.healthy.reason) return true;
+  if (report.handedOver?.status === "False" && before.handedOver?.status !== "False") return true;
   const { reason } = report.stable;
   return reason !== before.stable.reason && reason !== STABLE.reason && reason !== STRANDED;
 }
@@ -127,6 +135,15 @@ const STABLE: ConditionContent = {
   reason: "Stable",
   message: "Everything that was written is in the bucket.",
 };
+
+/** A dry run changes nothing, so there is nothing to state. */
+function handedOver(handoff: EngineStatus["handoff"]): Pick<VolumeReport, "handedOver"> {
+  if (handoff === null) return {};
+  const { reason, note } = wordsOf(handoff);
+  if (reason === "HandoffTried") return {};
+  const status = reason === "HandoffCompleted" ? "True" : "False";
+  return { handedOver: { type: "HandedOver", status, reason, message: note } };
+}
 
 /** Nothing is dirty here. */
 function settled(status: Pick<VolumeStatus, "stranded"> | undefined): ConditionContent {

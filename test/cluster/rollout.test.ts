@@ -70,11 +70,13 @@ const BROKEN = [
     "crashes at its start",
     ["node.engine.additionalArgs={--no-such-option}"],
     /engine:[^]*no-such-option/u,
+    "pods",
   ],
   [
     "image missing",
     ["image.tag=missing", "image.pullPolicy=Never"],
     /modprobe: ErrImageNeverPull/u,
+    "pods",
   ],
   [
     "another version of the protocol",
@@ -84,6 +86,7 @@ const BROKEN = [
       to: "VERSION_MIN = 98;\nexport const VERSION_MAX = 99;",
     }),
     /HandoffFailed:.*speaks versions 1 to 2 of the handoff, the other 98 to 99/u,
+    "nodes and volumes",
   ],
   [
     "crashes while it loads the volumes",
@@ -93,6 +96,7 @@ const BROKEN = [
       to: 'process.kill(process.pid, "SIGKILL");',
     }),
     /HandoffFailed:.*serves on as before: the successor (?:died|closed the connection)/u,
+    "nodes and volumes",
   ],
   [
     "hangs in the window, for a minute",
@@ -103,6 +107,7 @@ const BROKEN = [
            const outcome = await host.take({`,
     }),
     /HandoffFailed:.*serves on as before:.*did not answer in time/u,
+    "nodes and volumes",
   ],
   [
     "hangs in the window, for ever",
@@ -113,10 +118,11 @@ const BROKEN = [
            const outcome = await host.take({`,
     }),
     /HandoffFailed:.*serves on as before:.*did not answer in time/u,
+    "nodes and volumes",
   ],
 ] as const;
 
-test.each(BROKEN)("a broken version: %s", async (_, values, shown) => {
+test.each(BROKEN)("a broken version: %s", async (_, values, shown, where) => {
   const before = await allTraces();
   const nodes = await nodeNames();
   const errors = await errorsOf(nodes);
@@ -136,6 +142,11 @@ test.each(BROKEN)("a broken version: %s", async (_, values, shown) => {
       await eventually("kubectl shows why it does not start", async () =>
         shown.test(await whyNot(startedAt)) ? true : undefined,
       );
+      if (where === "nodes and volumes") {
+        await eventually("a Volume says why", async () =>
+          shown.test(await volumesTold()) ? true : undefined,
+        );
+      }
       await goOn(scene, writers);
       const now = (await weirPods("node")).map(({ metadata }) => metadata.name);
       expect(now).toEqual(expect.arrayContaining(old));
@@ -211,6 +222,12 @@ async function whyNot(sinceIso: string): Promise<string> {
   const states = await kubectl(["get", "pods", WEIR, selector, `--output=jsonpath=${each}`]);
   const events = await handoffsSince(sinceIso);
   return states + events.map(({ reason, note }) => `${reason}: ${note}\n`).join("");
+}
+
+async function volumesTold(): Promise<string> {
+  const all = "{range .items[*].status.conditions[?(@.type=='HandedOver')]}";
+  const each = `${all}{.reason}: {.message}{"\\n"}{end}`;
+  return kubectl(["get", "volumes.weir.storage", `--output=jsonpath=${each}`]);
 }
 
 async function errorsOf(nodes: readonly string[]): Promise<readonly number[]> {
