@@ -26,12 +26,13 @@ export const WRITER = writer(
 
 /**
  * Each turn is 512 writes at random places, each with its own fsync, then all of them are read and
- * verified; ten seconds of writing when nothing slows it, so that it is as good as always in one.
+ * verified. Turns of some 30 s: an emulated node takes seconds to load fio, so shorter ones, or 50
+ * writes a second, made a rollout three times as long.
  */
 export const FIO_WRITER = writer(
   images.fio,
   `fio --name=turn --filename=/data/file --size=2M --bs=4k --rw=randwrite --ioengine=psync \
-      --direct=1 --fsync=1 --rate_iops=,50 --verify=crc32c --verify_fatal=1 --randrepeat=0 \
+      --direct=1 --fsync=1 --rate_iops=,20 --verify=crc32c --verify_fatal=1 --randrepeat=0 \
       --verify_state_save=0 --output=/tmp/report || { cat /tmp/report; exit 1; }`,
 );
 
