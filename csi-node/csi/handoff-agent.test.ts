@@ -9,7 +9,7 @@ import { SeededRandom } from "../../core/runtime/seeded-random.ts";
 import { WeirError } from "../../core/runtime/errors.ts";
 import { FakeKube } from "../../core/kube/fake-kube.ts";
 import { captureLogs } from "../../test/support/log-capture.ts";
-import type { EngineStatus } from "../control/engine-api.ts";
+import type { AttachedVolume, EngineStatus } from "../control/engine-api.ts";
 import { findCondition } from "../../crds/conditions.ts";
 import { VOLUME } from "../../crds/volume.ts";
 import { FakeEngine } from "../control/fake-engine.ts";
@@ -72,12 +72,12 @@ test("one that failed says why", async () => {
   expect(told()).toEqual([{ type: "Warning", reason: "HandoffFailed", note }]);
 });
 
-async function attached(name: string, node: string): Promise<void> {
+async function attached(name: string, node: string): Promise<AttachedVolume> {
   const spec = { size: "1Gi", durability: "local", deletionPolicy: "Delete" };
   kube.seed(VOLUME, { metadata: { name }, spec, status: { node } });
   engine.create(name, 1024 ** 3);
   const policy = volumePolicySchema.parse({});
-  await engine.attach({ name, transport: { kind: "ublk" }, policy }, stop);
+  return engine.attach({ name, transport: { kind: "ublk" }, policy }, stop);
 }
 
 test("one that failed is told on each Volume of this node, once for all attempts", async () => {
@@ -95,7 +95,7 @@ test("one that failed is told on each Volume of this node, once for all attempts
 });
 
 test("a Volume says at once that one failed, and later that one went well", async () => {
-  await attached("here", "n1");
+  const { uid } = await attached("here", "n1");
   const reporting = new VolumeAgent(parts).run(stop.signal);
   const condition = async () => {
     const volume = await kube.get(VOLUME, { name: "here" }, stop);
@@ -110,11 +110,16 @@ test("a Volume says at once that one failed, and later that one went well", asyn
     reason: "HandoffFailed",
     message: "Weir's engine serves on as before: the successor died",
   });
-  engine.handoff = handoff({ generation: 3 });
+  const devices = [{ uid, transport: "ublk", stallUs: 4_200, phasesUs: {} }] as const;
+  engine.handoff = handoff({ generation: 3, devices });
   await clock.advance(30_000);
-  expect(await condition()).toMatchObject({ status: "True", reason: "HandoffCompleted" });
+  const message = "A new engine serves it; its I/O waited for 4.2 ms.";
+  expect(await condition()).toMatchObject({ status: "True", reason: "HandoffCompleted", message });
   await clock.advance(60_000);
   expect(kube.calls.filter(({ verb }) => verb === "apply")).toHaveLength(3);
+  engine.handoff = handoff({ generation: 4 });
+  await clock.advance(30_000);
+  expect(await condition()).toBeUndefined();
   stop.abort();
   await clock.runUntil(reporting);
 });

@@ -52,7 +52,7 @@ export function reportAttached(
     },
     healthy: fault === undefined ? HEALTHY : unhealthy(fault),
     stable: isDirty ? dirty(dirtyAgeMs > LATE_MS ? trouble : undefined) : settled(options),
-    ...handedOver(options.handoff),
+    ...handedOver(volume, options.handoff),
   };
 }
 
@@ -136,13 +136,22 @@ const STABLE: ConditionContent = {
   message: "Everything that was written is in the bucket.",
 };
 
-/** A dry run changes nothing, so there is nothing to state. */
-function handedOver(handoff: EngineStatus["handoff"]): Pick<VolumeReport, "handedOver"> {
+/** Of the last handoff; nothing of one that went well before this volume was here. */
+function handedOver(
+  { uid }: AttachedVolume,
+  handoff: EngineStatus["handoff"],
+): Pick<VolumeReport, "handedOver"> {
   if (handoff === null) return {};
   const { reason, note } = wordsOf(handoff);
-  if (reason === "HandoffTried") return {};
-  const status = reason === "HandoffCompleted" ? "True" : "False";
-  return { handedOver: { type: "HandedOver", status, reason, message: note } };
+  const type = "HandedOver";
+  if (reason === "HandoffFailed") {
+    return { handedOver: { type, status: "False", reason, message: note } };
+  }
+  const device = handoff.devices.find((one) => one.uid === uid);
+  if (reason === "HandoffTried" || device === undefined) return {};
+  const waitedMs = (device.stallUs / 1_000).toFixed(1);
+  const message = `A new engine serves it; its I/O waited for ${waitedMs} ms.`;
+  return { handedOver: { type, status: "True", reason, message } };
 }
 
 /** Nothing is dirty here. */
