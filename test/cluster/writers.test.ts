@@ -1,12 +1,10 @@
 // Goal: the pods by which other scenarios know that no byte was lost do end when one was. Method:
 // each kind of writer, whose files are overwritten behind its back until it has failed.
 import { expect, test } from "vitest";
-import { z } from "zod";
 import { eventually, startScene } from "../support/cluster.ts";
 import { claim, podWithClaim } from "../support/cluster-objects.ts";
-import { FIO_WRITER, untilTurns, WRITER } from "../support/cluster-writer.ts";
+import { FIO_WRITER, podState, untilTurns, WRITER } from "../support/cluster-writer.ts";
 
-const podState = z.object({ status: z.object({ phase: z.string() }) });
 const OVERWRITE = `for file in /data/*; do
   test -f $file && dd if=/dev/zero of=$file bs=64k count=1 conv=notrunc,fsync status=none
 done`;

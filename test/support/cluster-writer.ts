@@ -49,7 +49,7 @@ function writer(image: string, turn: string): Writer {
   return { image, command };
 }
 
-const podState = z.object({ status: z.object({ phase: z.string() }) });
+export const podState = z.object({ status: z.object({ phase: z.string() }) });
 
 /** Turns the writer has done; fails when it has ended. */
 async function turns(scene: Scene, pod: string): Promise<number> {
