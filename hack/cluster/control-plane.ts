@@ -85,6 +85,8 @@ function kubeApiServer(program: string): Daemon {
       `--service-account-signing-key-file=${serviceAccountKey}`,
       "--allow-privileged=true",
       "--kubelet-preferred-address-types=InternalIP",
+      // A long test reads at its end what was told at its beginning.
+      "--event-ttl=12h",
       "--v=1",
     ],
   };

@@ -88,6 +88,10 @@ function bootFile(node: ClusterNode): string {
   return join(shareFolder(node), "boot-id");
 }
 
+/** Huge pages, which an emulator has to clear byte by byte, gain it nothing. */
+const KERNEL_ARGUMENTS =
+  "console=ttyS0 loglevel=5 panic=-1 mitigations=off transparent_hugepage=never";
+
 function machine(
   node: ClusterNode,
   options: Omit<GuestOptions, "kernel"> & {
@@ -118,6 +122,6 @@ function machine(
     ...["-netdev", `tap,id=net0,ifname=${node.tap},script=no,downscript=no`],
     ...["-device", `virtio-net-pci,netdev=net0,mac=${node.mac}`],
     ...["-kernel", kernel.image, "-initrd", kernel.initramfs],
-    ...["-append", `console=ttyS0 loglevel=5 panic=-1 mitigations=off weir.next=${init}`],
+    ...["-append", `${KERNEL_ARGUMENTS} weir.next=${init}`],
   ];
 }

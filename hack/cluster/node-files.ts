@@ -36,6 +36,11 @@ export function writeNodeFiles(node: ClusterNode, kernel: Kernel, kubelet: strin
   copyFileSync(nodeConfig(node.name), join(share, "kubeconfig.json"));
 }
 
+const EVICTION_SIGNALS = [
+  ...["memory.available", "nodefs.available", "nodefs.inodesFree"],
+  ...["imagefs.available", "imagefs.inodesFree"],
+];
+
 const kubeletSettings = {
   apiVersion: "kubelet.config.k8s.io/v1beta1",
   kind: "KubeletConfiguration",
@@ -47,7 +52,9 @@ const kubeletSettings = {
   containerRuntimeEndpoint: "unix:///run/containerd/containerd.sock",
   // Containers get no DNS: every address in this cluster is a number.
   resolvConf: "",
-  evictionHard: { "memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%" },
+  // No eviction, for which kubelet would ask each container for its figures all the time.
+  evictionHard: Object.fromEntries(EVICTION_SIGNALS.map((name) => [name, "0%"])),
+  localStorageCapacityIsolation: false,
   imageGCHighThresholdPercent: 100,
   imageGCLowThresholdPercent: 99,
   // An emulated node should not be asked more often than tests can see.

@@ -21,18 +21,18 @@ export const WRITER = writer(
     dd if=/tmp/block of=$file bs=64k conv=fsync status=none
     dd if=$file bs=64k iflag=direct status=none | cmp - /tmp/block
     # An emulated node needs its time for whoever comes back.
-    sleep 1`,
+    sleep 3`,
 );
 
 /**
- * Each turn is 512 writes at random places, each with its own fsync, then all of them are read and
- * verified. Turns of some 30 s: an emulated node takes seconds to load fio, so shorter ones, or 50
- * writes a second, made a rollout three times as long.
+ * Each turn is 128 writes at random places, each with its own fsync, then all of them are read and
+ * verified. Turns of some 30 s, since an emulated node takes seconds to load fio, and five writes a
+ * second: 20 a second left it no time for a rollout.
  */
 export const FIO_WRITER = writer(
   images.fio,
-  `fio --name=turn --filename=/data/file --size=2M --bs=4k --rw=randwrite --ioengine=psync \
-      --direct=1 --fsync=1 --rate_iops=,20 --verify=crc32c --verify_fatal=1 --randrepeat=0 \
+  `fio --name=turn --filename=/data/file --size=512k --bs=4k --rw=randwrite --ioengine=psync \
+      --direct=1 --fsync=1 --rate_iops=,5 --verify=crc32c --verify_fatal=1 --randrepeat=0 \
       --verify_state_save=0 --output=/tmp/report || { cat /tmp/report; exit 1; }`,
 );
 
@@ -43,8 +43,7 @@ function writer(image: string, turn: string): Writer {
   while :; do
     turn=$((turn + 1))
     ${turn}
-    echo $turn >/tmp/turns.new
-    mv /tmp/turns.new /tmp/turns
+    echo "turn $turn"
   done`;
   return { image, command };
 }
@@ -58,11 +57,12 @@ async function turns(scene: Scene, pod: string): Promise<number> {
     const story = await scene.describe("pod", pod);
     throw new Error(`The writer has ended:\n${story}\n${await scene.logs(pod)}`);
   }
-  // An exec may be cut off by what was killed; the next one is not.
-  const text = await eventually(`the turns of ${pod}`, () =>
-    scene.run(pod, "cat /tmp/turns || echo 0").catch(() => undefined),
+  // Not by `kubectl exec`, which costs an emulated node seconds. Asking may be cut off by what was
+  // killed; the next time it is not.
+  const line = await eventually(`the turns of ${pod}`, () =>
+    scene.lastLine(pod).catch(() => undefined),
   );
-  return Number(text);
+  return Number(/^turn (\d+)$/u.exec(line)?.[1] ?? 0);
 }
 
 export async function untilTurns(scene: Scene, pod: string, atLeast: number): Promise<number> {

@@ -25,6 +25,8 @@ export interface Scene extends AsyncDisposable {
   /** What `kubectl describe` tells a person. */
   describe(...what: readonly string[]): Promise<string>;
   logs(pod: string): Promise<string>;
+  /** The last line that the pod has printed; empty before the first. */
+  lastLine(pod: string): Promise<string>;
   /** Deletes and waits until it is gone. */
   delete(...what: readonly string[]): Promise<void>;
   /** Waits until the pod runs and is Ready. */
@@ -49,6 +51,7 @@ export async function startScene(prefix = "test"): Promise<Scene> {
     apply,
     describe,
     logs: (pod) => kubectl(["logs", within, pod]),
+    lastLine: async (pod) => (await kubectl(["logs", within, "--tail=1", pod])).trimEnd(),
     async share(...objects) {
       shared.push(...objects);
       await apply(...objects);
