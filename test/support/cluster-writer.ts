@@ -13,13 +13,18 @@ export interface Writer {
 /** Turns of a writer after something happened that show that it goes on. */
 const TURNS = 3;
 
-/** Each turn is written, synced and read back from the device, not from the page cache. */
+/**
+ * Each turn is written, synced and read back from the device, not from the page cache; then what
+ * the next turn replaces is read once more, after sixteen turns and whatever happened meanwhile.
+ */
 export const WRITER = writer(
   images.busybox,
-  `file=/data/$((turn % 16))
-    dd if=/dev/urandom of=/tmp/block bs=64k count=1 status=none
-    dd if=/tmp/block of=$file bs=64k conv=fsync status=none
-    dd if=$file bs=64k iflag=direct status=none | cmp - /tmp/block
+  `place=$((turn % 16))
+    dd if=/dev/urandom of=/tmp/$place bs=64k count=1 status=none
+    dd if=/tmp/$place of=/data/$place bs=64k conv=fsync status=none
+    dd if=/data/$place bs=64k iflag=direct status=none | cmp - /tmp/$place
+    next=$(((turn + 1) % 16))
+    test ! -e /tmp/$next || dd if=/data/$next bs=64k iflag=direct status=none | cmp - /tmp/$next
     # An emulated node needs its time for whoever comes back.
     sleep 3`,
 );
