@@ -18,7 +18,7 @@ import { FIO_WRITER, goOn, untilTurns, WRITER } from "../support/cluster-writer.
 import type { Writer } from "../support/cluster-writer.ts";
 
 const UPGRADES = Number(process.env["WEIR_UPGRADES"] ?? 10);
-const ROLLOUT_MS = 1_200_000;
+const ROLLOUT_MS = 600_000;
 /** And as much again for what is done around them. */
 const ROLLOUTS = { timeout: (UPGRADES + 2) * ROLLOUT_MS };
 /** A pod per class, one on each node, and fio beside it. */
